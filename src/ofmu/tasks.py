@@ -1,0 +1,206 @@
+"""What is to be forgotten and what is to be kept: batches, samples, streams, targets, tasks.
+
+A method sees nothing else of the world: no device, no data loader, no file. Every sample has a stable id
+(see `ofmu.data`), and inside one data set a *row*, its position, by which per-sample values such as targets
+are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+Kind = Literal["image", "text"]
+IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few samples of one data set.
+
+    rows: int64 [b], positions in the data set. inputs: tensors by the name of the model's argument
+    ("pixel_values", or "input_ids" and "attention_mask"). labels: int64 [b] classes, or [b, t] token ids that
+    are aligned with the inputs (not shifted) and `IGNORE` where there is no loss.
+    """
+
+    rows: Tensor
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device` (rows stay where they are: they index tables in host memory)."""
+        if self.labels.device == device:
+            return self
+        moved = {name: value.to(device) for name, value in self.inputs.items()}
+        return replace(self, inputs=moved, labels=self.labels.to(device))
+
+
+class Samples(Protocol):
+    """A finite data set that makes batches of chosen rows; it may live on disk."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The stable id of every row."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The samples at `rows`, in that order."""
+        ...
+
+    def length(self, row: int) -> int:
+        """About how long a sample is (tokens or bytes; 1 for an image): batches group similar lengths."""
+        ...
+
+
+@dataclass
+class TensorSamples:
+    """A data set in memory: images [n, c, h, w] (or any inputs) and classes [n]."""
+
+    pixels: Tensor
+    labels: Tensor
+    ids: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not len(self.pixels) == len(self.labels) == len(self.ids):
+            raise ValueError(
+                f"pixels, labels and ids must have one length, found {len(self.pixels)}, {len(self.labels)} "
+                f"and {len(self.ids)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The samples at `rows`, in that order."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return Batch(index, {"pixel_values": self.pixels[index]}, self.labels[index])
+
+    def length(self, row: int) -> int:
+        """Every image is as long as another."""
+        return 1
+
+    def subset(self, rows: Sequence[int]) -> TensorSamples:
+        """The samples at `rows` as a data set of their own."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return TensorSamples(self.pixels[index], self.labels[index], [self.ids[int(i)] for i in index])
+
+
+def batches(samples: Samples, size: int) -> list[list[int]]:
+    """All rows once, in groups of `size` of similar length: the order in which a data set is measured."""
+    order = sorted(range(len(samples)), key=samples.length)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@dataclass
+class Stream:
+    """An endless, seeded, shuffled walk over a data set; where it stands is two integers.
+
+    Each epoch is a permutation drawn from (seed, epoch) alone, so a stream set back to a saved cursor goes on
+    with exactly the batches it would have given. Batches group samples of similar length within a window, so
+    that text is padded little; a last batch shorter than `n` closes an epoch.
+    """
+
+    samples: Samples
+    seed: int
+    epoch: int = 0
+    position: int = 0
+    _order: tuple[int, list[int]] | None = field(default=None, repr=False, compare=False)
+
+    WINDOW = 16  # batches whose samples are sorted by length together
+
+    def next(self, n: int) -> Batch:
+        """The next min(n, what is left of the epoch) samples."""
+        order = self._epoch_order(n)
+        if self.position >= len(order):
+            self.epoch, self.position = self.epoch + 1, 0
+            order = self._epoch_order(n)
+        rows = order[self.position : self.position + n]
+        self.position += len(rows)
+        return self.samples.batch(rows)
+
+    def _epoch_order(self, n: int) -> list[int]:
+        if self._order is None or self._order[0] != self.epoch:
+            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+            order = torch.randperm(len(self.samples), generator=generator).tolist()
+            self._order = self.epoch, _grouped(order, self.samples, n, generator)
+        return self._order[1]
+
+    def cursor(self) -> tuple[int, int]:
+        """Where the stream stands: (epoch, position)."""
+        return self.epoch, self.position
+
+    def seek(self, cursor: tuple[int, int]) -> None:
+        """Go (back) to a cursor."""
+        self.epoch, self.position = cursor
+        self._order = None
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return (seed * 1_000_003 + epoch * 7_919 + 17) % (2**63)
+
+
+def _grouped(order: list[int], samples: Samples, n: int, generator: torch.Generator) -> list[int]:
+    """Sort by length inside windows of some batches, then shuffle the full batches of each window."""
+    grouped: list[int] = []
+    for start in range(0, len(order), Stream.WINDOW * n):
+        window = sorted(order[start : start + Stream.WINDOW * n], key=samples.length)
+        parts = [window[i : i + n] for i in range(0, len(window), n)]
+        last = [parts.pop()] if parts and len(parts[-1]) < n else []
+        mixed = [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
+        grouped += [row for part in mixed + last for row in part]
+    return grouped
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The loss each forget sample would have, had it never been seen: τ.
+
+    values: one tensor per forget row, in the order of the forget samples: a scalar [] (per sample) or [m], the
+    loss of each of its m answer tokens. source says in words how it was estimated; cost is what that took, in
+    sample-gradients (one forward and backward pass of one sample).
+    """
+
+    values: list[Tensor]
+    source: str
+    cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        for row, value in enumerate(self.values):
+            if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
+                raise ValueError(f"targets: row {row} has {value.tolist()}, expected finite losses ≥ 0")
+
+    @property
+    def per_sample(self) -> Tensor:
+        """float32 [n]: the mean target of every forget sample."""
+        return torch.stack([value.float().mean() for value in self.values])
+
+
+@dataclass
+class Task:
+    """One unlearning request: the streams that a method may draw from, and what it must reach.
+
+    kind picks a method's preset. targets is None for methods that need none. reference is the frozen original
+    (losses of the NPO and KL type compare with it). retain_level is the retain loss of the original model, and
+    slack how far above it the retain loss counts as repaired.
+    """
+
+    kind: Kind
+    forget: Stream
+    retain: Stream
+    heldout: Stream | None = None
+    targets: Targets | None = None
+    reference: Module | None = None
+    retain_level: float = 0.0
+    heldout_level: float | None = None
+    forget_batch: int = 8
+    retain_batch: int = 8
