@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from .core.terms import Loss
+
 Kind = Literal["image", "text"]
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
@@ -189,18 +191,36 @@ class Targets:
 class Task:
     """One unlearning request: the streams that a method may draw from, and what it must reach.
 
-    kind picks a method's preset. targets is None for methods that need none. reference is the frozen original
-    (losses of the NPO and KL type compare with it). retain_level is the retain loss of the original model, and
-    slack how far above it the retain loss counts as repaired.
+    loss: the base loss L(model, batch). kind picks a method's preset. targets: the unseen level of the forget
+    samples (None for methods that need none). reference: the frozen original, for losses of the KL type.
+    forget_nll [n]: the original's mean loss of every forget sample, for losses of the NPO type. retain_level:
+    the original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
+    together they say when retention counts as repaired. Batch sizes are in samples.
     """
 
     kind: Kind
+    loss: Loss
     forget: Stream
     retain: Stream
-    heldout: Stream | None = None
     targets: Targets | None = None
     reference: Module | None = None
+    forget_nll: Tensor | None = None
     retain_level: float = 0.0
-    heldout_level: float | None = None
+    unseen_level: float | None = None
     forget_batch: int = 8
     retain_batch: int = 8
+
+    def original_forget(self, who: str) -> Tensor:
+        """`forget_nll`, or a ValueError that says who needs it."""
+        if self.forget_nll is None:
+            raise ValueError(f"{who}: task.forget_nll is None, expected the original's loss of each forget sample")
+        return self.forget_nll
+
+    def cursors(self) -> dict[str, tuple[int, int]]:
+        """Where the streams stand, to be saved with a checkpoint."""
+        return {"forget": self.forget.cursor(), "retain": self.retain.cursor()}
+
+    def seek(self, cursors: Mapping[str, tuple[int, int]]) -> None:
+        """Set the streams back to saved cursors."""
+        self.forget.seek(cursors["forget"])
+        self.retain.seek(cursors["retain"])

@@ -1,0 +1,1 @@
+"""The mathematics: vectors, derivatives, similarity, schedules, the map from ranks to targets. Torch alone."""

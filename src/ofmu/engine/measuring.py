@@ -1,0 +1,79 @@
+"""Losses over whole data sets: what targets, monitors and metrics are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from ..core.terms import Loss
+from ..losses import class_logits
+from ..tasks import Samples, batches
+
+
+@torch.no_grad()
+def sample_losses(model: Module, samples: Samples, loss: Loss, batch: int = 64) -> Tensor:
+    """float32 [n]: each sample's mean loss, in the order of the data set."""
+    out = torch.empty(len(samples))
+    for rows in batches(samples, batch):
+        terms = loss(model, samples.batch(rows).to(_device(model)))
+        out[rows] = terms.per_sample().float().cpu()
+    return out
+
+
+@torch.no_grad()
+def token_losses(model: Module, samples: Samples, loss: Loss, batch: int = 32) -> list[Tensor]:
+    """Per sample, float32 [m]: the loss of each of its answer tokens."""
+    out: list[Tensor] = [torch.empty(0)] * len(samples)
+    for rows in batches(samples, batch):
+        terms = loss(model, samples.batch(rows).to(_device(model)))
+        for i, row in enumerate(rows):
+            out[row] = terms.values[i][terms.weights[i] > 0].float().cpu()
+    return out
+
+
+@torch.no_grad()
+def image_logits(model: Module, samples: Samples, batch: int = 256) -> Tensor:
+    """float32 [n, classes]."""
+    parts = [
+        class_logits(model, samples.batch(range(i, min(i + batch, len(samples)))).to(_device(model)))
+        for i in range(0, len(samples), batch)
+    ]
+    return torch.cat(parts).float().cpu()
+
+
+def _device(model: Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Watches a run from outside: mean losses on fixed samples, not counted as the method's cost.
+
+    At most `most` retain and held-out samples are looked at, evenly spread, so that watching stays cheap.
+    """
+
+    forget: Samples
+    retain: Samples
+    heldout: Samples | None
+    loss: Loss
+    most: int = 256
+
+    def look(self, model: Module) -> dict[str, float]:
+        """The mean losses now, by the names of the report's trajectory."""
+        seen = {"forget_loss": self._mean(model, self.forget), "retain_loss": self._mean(model, self.retain)}
+        if self.heldout is not None:
+            seen["heldout_loss"] = self._mean(model, self.heldout)
+        return seen
+
+    def _mean(self, model: Module, samples: Samples) -> float:
+        n = len(samples)
+        rows = range(n) if n <= self.most else [i * n // self.most for i in range(self.most)]
+        total = 0.0
+        with torch.no_grad():
+            for start in range(0, len(rows), 64):
+                batch = samples.batch(list(rows[start : start + 64])).to(_device(model))
+                total += float(self.loss(model, batch).per_sample().sum())
+        return total / len(rows)

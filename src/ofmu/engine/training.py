@@ -1,0 +1,103 @@
+"""Ordinary training, and the two procedures that make a model from the retain set: Retrain, partial re-initialisation.
+
+Everything here is a generator of progress, like the unlearning loop: the caller shows it, and may stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import Module
+
+from ..core.terms import Loss
+from ..tasks import Samples, Stream
+from .loop import Diverged
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: recorded with it, so that a Retrain or a reference can be trained alike.
+
+    rule: "adam" or "adamw" (weight decay `decay`); schedule: "constant", or "linear": warm-up over the share
+    `warmup` of the steps, constant until the share `hold`, then linear decay to 2 %. clip: gradient-norm clip.
+    """
+
+    epochs: float = 50
+    batch: int = 64
+    lr: float = 2e-3
+    rule: Literal["adam", "adamw"] = "adam"
+    decay: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
+    warmup: float = 0.05
+    hold: float = 0.6
+    clip: float | None = None
+    seed: int = 0
+    autocast: bool = False
+
+    def factor(self, step: int, total: int) -> float:
+        """The learning rate of step 0 ≤ step < total, relative to `lr`."""
+        if self.schedule == "constant":
+            return 1.0
+        rise = (step + 1) / max(self.warmup * total, 1.0)
+        fall = (total - step - 1) / max((1 - self.hold) * total, 1.0)
+        return max(min(1.0, rise, fall), 0.02)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """step of total, the batch's mean loss, and the cost so far in sample-gradients."""
+
+    step: int
+    total: int
+    loss: float
+    cost: float
+
+
+def training(model: Module, samples: Samples, loss: Loss, recipe: Recipe) -> Iterator[Progress]:
+    """Train the parameters of `model` that require gradients, in place; the module is left in evaluation mode.
+
+    Raises Diverged at a non-finite loss.
+    """
+    params = [p for p in model.parameters() if p.requires_grad]
+    optimizer = _optimizer(recipe, params)
+    stream = Stream(samples, recipe.seed)
+    total = max(1, round(recipe.epochs * math.ceil(len(samples) / recipe.batch)))
+    device, cost = params[0].device, 0.0
+    model.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)  # dropout, where a model has it
+        for step in range(total):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * recipe.factor(step, total)
+            batch = stream.next(recipe.batch).to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.autocast):
+                mean = loss(model, batch).mean()
+            value = float(mean.detach())
+            if not math.isfinite(value):
+                raise Diverged(step + 1, "the training loss")
+            optimizer.zero_grad(set_to_none=True)
+            mean.backward()
+            if recipe.clip is not None:
+                torch.nn.utils.clip_grad_norm_(params, recipe.clip)
+            optimizer.step()
+            cost += len(batch)
+            yield Progress(step + 1, total, value, cost)
+    model.eval()
+
+
+def _optimizer(recipe: Recipe, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if recipe.rule == "adam":
+        return torch.optim.Adam(params, lr=recipe.lr)
+    return torch.optim.AdamW(params, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.decay)
+
+
+def trained(model: Module, samples: Samples, loss: Loss, recipe: Recipe) -> float:
+    """Train to the end in one call; returns the cost in sample-gradients."""
+    cost = 0.0
+    for progress in training(model, samples, loss, recipe):
+        cost = progress.cost
+    return cost

@@ -1,0 +1,268 @@
+"""Losses, written to be minimised; `Ascend` is the one place that flips a sign.
+
+A *loss* maps (model, batch) to terms. An *objective* is a recipe for a loss, plain data that a method holds; it
+is bound to a task, which supplies the base loss, the targets and the frozen reference.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Module
+
+from .core.terms import Loss, Terms
+from .tasks import IGNORE, Batch, Kind, Targets, Task
+
+
+def class_logits(model: Module, batch: Batch) -> Tensor:
+    """[b, classes]: the logits of an image classifier (a plain module, or one of transformers')."""
+    out = model(batch.inputs["pixel_values"])
+    return _full(out if isinstance(out, Tensor) else out.logits)
+
+
+def _full(logits: Tensor) -> Tensor:
+    """Half-precision logits (autocast) as float32: a softmax over them is not to be trusted."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def token_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(logits [b, t, vocabulary] in float32, the token [b, t] each one predicts, IGNORE where none is).
+
+    Positions before the first answer token of the batch are left out where the model allows it: they carry no
+    loss, and their share of the output layer is not computed.
+    """
+    labels = batch.labels[:, 1:]
+    positions = (labels != IGNORE).any(0).nonzero()
+    first = int(positions[0]) if len(positions) else 0
+    kept = labels.shape[1] - first
+    if _keeps_logits(model):
+        out = model(**batch.inputs, use_cache=False, logits_to_keep=kept + 1)
+    else:
+        out = model(**batch.inputs, use_cache=False)
+    return _full(out.logits[:, -(kept + 1) : -1]), labels[:, first:]
+
+
+def _keeps_logits(model: Module) -> bool:
+    inner = getattr(model, "get_base_model", lambda: model)()
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+
+
+def class_nll(model: Module, batch: Batch) -> Terms:
+    """Cross-entropy per sample: −log p(y|x); values [b]."""
+    values = F.cross_entropy(class_logits(model, batch), batch.labels, reduction="none")
+    return Terms(values, torch.ones_like(values))
+
+
+def token_nll(model: Module, batch: Batch) -> Terms:
+    """Next-token cross-entropy of the answer tokens: values [b, t]; each sample's weights add up to 1."""
+    logits, labels = token_logits(model, batch)
+    flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORE)
+    mask = labels != IGNORE
+    return Terms(flat.view_as(labels), mask / mask.sum(1, keepdim=True).clamp_min(1))
+
+
+BASE_LOSSES: dict[Kind, Loss] = {"image": class_nll, "text": token_nll}
+
+
+class Objective(Protocol):
+    """A recipe for a loss."""
+
+    def bind(self, task: Task) -> Loss:
+        """The loss for this task."""
+        ...
+
+
+@dataclass(frozen=True)
+class NLL:
+    """The task's own loss L: cross-entropy, or next-token negative log-likelihood."""
+
+    def bind(self, task: Task) -> Loss:
+        """L itself."""
+        return task.loss
+
+
+@dataclass(frozen=True)
+class Ascend:
+    """−L of another objective: minimising it ascends L. Nowhere else is a sign flipped."""
+
+    objective: Objective
+
+    def bind(self, task: Task) -> Loss:
+        """−L."""
+        loss = self.objective.bind(task)
+
+        def ascended(model: Module, batch: Batch) -> Terms:
+            terms = loss(model, batch)
+            return Terms(-terms.values, terms.weights)
+
+        return ascended
+
+
+@dataclass(frozen=True)
+class NPO:
+    """Negative preference optimisation: (2/β) log(1 + (π_θ(y|x)/π_ref(y|x))^β), one term per sample.
+
+    Zhang et al. 2024, arXiv 2404.05868, eq. 3; π is the probability of the whole answer (the product over its
+    tokens). As β → 0 its gradient tends to that of gradient ascent.
+    """
+
+    beta: float = 0.1
+
+    def bind(self, task: Task) -> Loss:
+        """Compares with the original model's own losses, measured once (`task.forget_nll`)."""
+        reference = task.original_forget("NPO")
+
+        def loss(model: Module, batch: Batch) -> Terms:
+            terms = task.loss(model, batch)
+            tokens = _tokens(terms)
+            gain = (terms.per_sample() - reference[batch.rows].to(tokens)) * tokens  # log(π_ref/π_θ)
+            values = -2 / self.beta * F.logsigmoid(self.beta * gain)
+            return Terms(values, torch.ones_like(values))
+
+        return loss
+
+
+@dataclass(frozen=True)
+class SimNPO:
+    """−(2/β) log σ(−(β/|y|) log π_θ(y|x) − γ): NPO without a reference, normalised by the answer's length.
+
+    Fan et al. 2024, arXiv 2410.07163, eq. 7.
+    """
+
+    beta: float = 2.5
+    gamma: float = 0.0
+
+    def bind(self, task: Task) -> Loss:
+        """Needs nothing but the task's loss."""
+
+        def loss(model: Module, batch: Batch) -> Terms:
+            values = -2 / self.beta * F.logsigmoid(self.beta * task.loss(model, batch).per_sample() - self.gamma)
+            return Terms(values, torch.ones_like(values))
+
+        return loss
+
+
+def _tokens(terms: Terms) -> Tensor:
+    """[b]: how many terms each sample has."""
+    if terms.values.ndim == 1:
+        return torch.ones_like(terms.values)
+    return (terms.weights > 0).sum(1).to(terms.values.dtype)
+
+
+@dataclass(frozen=True)
+class KLToReference:
+    """KL(p_ref ‖ p_θ) of the predicted distributions, mean over the answer tokens of each sample.
+
+    The retain term of "KL minimisation" (Maini et al. 2024, arXiv 2401.06121, eq. 3). Widely used code averages
+    over prompt and padding too; the answer alone is meant.
+    """
+
+    def bind(self, task: Task) -> Loss:
+        """Compares with `task.reference`, the frozen original."""
+        reference = task.reference
+        if reference is None:
+            raise ValueError("KLToReference: task.reference is None, expected the frozen original model")
+
+        def loss(model: Module, batch: Batch) -> Terms:
+            with torch.no_grad():
+                old = _log_probabilities(task.kind, reference, batch)[0]
+            new, mask = _log_probabilities(task.kind, model, batch)
+            values = (old.exp() * (old - new)).sum(-1)
+            return Terms(values * mask, mask / mask.sum(-1, keepdim=True) if values.ndim == 2 else mask)
+
+        return loss
+
+
+def _log_probabilities(kind: Kind, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    if kind == "image":
+        logits = class_logits(model, batch)
+        return logits.log_softmax(-1), torch.ones_like(logits[:, 0])
+    logits, labels = token_logits(model, batch)
+    return logits.log_softmax(-1), (labels != IGNORE).to(logits.dtype)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Mean of min(ℓ, τ): the forget loss of OFMU's recipe, to be ascended.
+
+    Cross-entropy has no maximum; bounded by τ, the loss the sample would have had it never been seen, the inner
+    problem has one, and ascent stops where unseen data stands instead of making the sample stand out (it would
+    be found by its *high* loss). level: the bound holds per "sample" or per answer "token". gate: with a token
+    bound, a sample whose mean loss has reached its mean target counts as done altogether.
+    """
+
+    level: Literal["sample", "token"] = "sample"
+    gate: bool = True
+
+    def bind(self, task: Task) -> BoundedLoss:
+        """Uses `task.targets`."""
+        if task.targets is None:
+            raise ValueError("Bounded: task.targets is None, expected the unseen level of every forget sample")
+        return BoundedLoss(task.loss, task.targets, self.level, self.gate)
+
+
+@dataclass(frozen=True)
+class BoundedLoss:
+    """The bound form of `Bounded`; on the plateau its terms are τ and carry no gradient."""
+
+    loss: Loss
+    targets: Targets
+    level: Literal["sample", "token"]
+    gate: bool
+
+    def __call__(self, model: Module, batch: Batch) -> Terms:
+        """min(ℓ, τ) with the active set of the current parameters."""
+        terms, tau = self._terms(model, batch)
+        return _held(terms, tau, self._active(terms, tau))
+
+    def pinned(self, model: Module, batch: Batch) -> Loss:
+        """The same loss with the active set of *now* held fixed: both sides of a difference need one mask."""
+        with torch.no_grad():
+            active = self._active(*self._terms(model, batch))
+
+        def loss(model: Module, batch: Batch) -> Terms:
+            terms, tau = self._terms(model, batch)
+            return _held(terms, tau, active)
+
+        return loss
+
+    def _terms(self, model: Module, batch: Batch) -> tuple[Terms, Tensor]:
+        terms = self.loss(model, batch)
+        if self.level == "sample":
+            values = terms.per_sample()
+            terms = Terms(values, torch.ones_like(values))
+        return terms, target_terms(self.targets, batch, terms)
+
+    def _active(self, terms: Terms, tau: Tensor) -> Tensor:
+        active = terms.values < tau
+        if self.gate and terms.values.ndim == 2:
+            done = terms.per_sample() >= Terms(tau, terms.weights).per_sample()
+            active = active & ~done[:, None]
+        return active
+
+
+def _held(terms: Terms, tau: Tensor, active: Tensor) -> Terms:
+    return Terms(torch.where(active, terms.values, tau), terms.weights)
+
+
+def target_terms(targets: Targets, batch: Batch, terms: Terms) -> Tensor:
+    """τ in the shape of the terms: [b], or [b, t] with each answer token's own target in its place."""
+    rows = batch.rows.tolist()
+    if terms.values.ndim == 1:
+        return torch.stack([targets.values[row].mean() for row in rows]).to(terms.values)
+    tau = torch.zeros_like(terms.values)
+    for i, row in enumerate(rows):
+        places = terms.weights[i] > 0
+        value = targets.values[row].to(tau)
+        if value.ndim == 1 and len(value) != int(places.sum()):
+            raise ValueError(
+                f"targets: row {row} has {len(value)} token targets, but its answer has {int(places.sum())} tokens: "
+                "targets and samples must be encoded alike"
+            )
+        tau[i, places] = value
+    return tau

@@ -1,0 +1,59 @@
+"""Every baseline that takes one gradient of one sum is a value of this class, not a subclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..core.oracle import Oracle
+from ..core.vectors import Vector, combine
+from ..losses import Objective
+from ..tasks import Task
+from .base import Descent, Log
+
+
+@dataclass
+class ScalarisedState:
+    """The optimiser with its moments."""
+
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class Scalarised:
+    """Minimise forget_weight · L_forget + retain_weight · L_retain; either may be None.
+
+    FineTune: retain NLL alone. GradAscent: Ascend(NLL) alone. GradDiff (Liu et al. 2022): Ascend(NLL) + NLL. KL:
+    Ascend(NLL) + KL to the original (Maini et al. 2024). NPO, SimNPO: their loss + NLL.
+    """
+
+    forget: Objective | None
+    retain: Objective | None
+    descent: Descent
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.forget is None and self.retain is None:
+            raise ValueError("Scalarised: forget and retain are both None, expected at least one objective")
+
+    def init(self, task: Task, oracle: Oracle) -> ScalarisedState:
+        """A fresh optimiser."""
+        return ScalarisedState(self.descent.build(oracle.params))
+
+    def step(self, task: Task, oracle: Oracle, state: ScalarisedState) -> tuple[ScalarisedState, Log]:
+        """One gradient per objective, one optimiser step."""
+        total: Vector | None = None
+        numbers: dict[str, float] = {}
+        for name, objective, weight, stream, size in (
+            ("forget_objective", self.forget, self.forget_weight, task.forget, task.forget_batch),
+            ("retain_objective", self.retain, self.retain_weight, task.retain, task.retain_batch),
+        ):
+            if objective is None:
+                continue
+            numbers[name], grad = oracle.grad(objective.bind(task), stream.next(size))
+            total = combine(1.0, total or [torch.zeros_like(g) for g in grad], weight, grad)
+        assert total is not None  # __post_init__ saw to it
+        self.descent.apply(state.optimizer, oracle.params, total)
+        return state, Log(numbers)
