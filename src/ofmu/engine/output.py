@@ -1,0 +1,180 @@
+"""The folder a run writes: it appears whole or not at all.
+
+While a run lasts, everything is in OUT.partial beside OUT:
+
+    OUT.partial/lock                     held as long as the run lives
+    OUT.partial/checkpoint.safetensors   what --resume goes on from
+    OUT.partial/new/                     what becomes OUT, in one rename, when the run succeeds
+    OUT.partial/old/                     the previous OUT, for the instant of an --overwrite
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ofmu.engine.files import free_bytes, locked, size_words, sync_directory, sync_tree
+from ofmu.errors import UserError
+
+
+class Output:
+    """A context manager around a run that writes the folder OUT.
+
+    Inside, write into `folder` and save checkpoints to `checkpoint`; `resuming` says whether one is there to
+    go on from. Leaving without an error renames `folder` to OUT. Leaving with one removes everything, except
+    when there is a checkpoint: then OUT.partial is kept and the error gets a note that says how to go on.
+
+    need_bytes: the room the run needs on that disk, its checkpoints included; checked before anything is
+    written.
+    """
+
+    def __init__(
+        self, out: Path, *, overwrite: bool = False, resume: bool = False, need_bytes: int = 0
+    ) -> None:
+        self.out = out.absolute()
+        self.work = self.out.with_name(self.out.name + ".partial")
+        self.folder = self.work / "new"
+        self.checkpoint = self.work / "checkpoint.safetensors"
+        self.resuming = False
+        self._old = self.work / "old"
+        self._overwrite, self._resume, self._need = overwrite, resume, need_bytes
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Check all that can go wrong, then make the work folder.
+
+        Raises: UserError when OUT is there already, its parent is missing or read-only, another run is
+        writing it, there is an interrupted run that neither flag disposes of or none to resume, or the disk
+        is too full.
+        """
+        self._check_parent()
+        if self._resume and not self.work.is_dir():
+            raise UserError(
+                f"--resume: found no interrupted run {self.work}; leave out --resume to start one, "
+                "or check OUT's name"
+            )
+        with ExitStack() as held:
+            self._make_work()
+            if not held.enter_context(locked(self.work / "lock", wait=False)):
+                raise UserError(
+                    f"OUT: another run is writing {self.out} now; wait for it or choose another name"
+                )
+            self._restore_old()
+            try:
+                self._check_free_to_write()
+            except UserError:
+                self._discard_unless_resumable()
+                raise
+            self._prepare()
+            self._held = held.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Rename the folder to OUT, or clean up."""
+        with self._held:
+            if error is not None:
+                self._give_up(error)
+                return
+            try:
+                self._publish()
+            except BaseException as failure:
+                self._give_up(failure)
+                raise
+
+    def _give_up(self, error: BaseException) -> None:
+        if self._discard_unless_resumable():
+            error.add_note(f"{self.work} holds a checkpoint: run the same command with --resume to go on.")
+        else:
+            error.add_note(f"Nothing was written to {self.out}.")
+
+    def _check_parent(self) -> None:
+        parent = self.out.parent
+        if not parent.is_dir():
+            raise UserError(f"OUT: found no folder {parent}; make it first (mkdir -p {parent})")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"OUT: {parent} cannot be written to; choose a folder you may write to")
+
+    def _make_work(self) -> None:
+        try:
+            self.work.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise UserError(
+                f"OUT: {self.work} is a file, expected a folder or nothing; move it away"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"OUT: {self.work} cannot be made ({error.strerror}); choose another name"
+            ) from error
+        if any(self.work.iterdir()) and not (self.work / "lock").exists():
+            raise UserError(f"OUT: {self.work} was not made by a run, expected nothing there; move it away")
+
+    def _check_free_to_write(self) -> None:
+        found = self.checkpoint.is_file()
+        if found and not (self._resume or self._overwrite):
+            raise UserError(
+                f"OUT: {self.work} holds an interrupted run; go on with --resume, or discard it with "
+                "--overwrite"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(
+                f"OUT: {self.out} is a file, expected a new name or an empty folder; choose another name"
+            )
+        if self.out.is_dir() and any(self.out.iterdir()):
+            self._check_overwrite()
+        free = free_bytes(self.out.parent)
+        if self._need > free:
+            raise UserError(
+                f"OUT: {size_words(self._need)} needed on the disk of {self.out.parent}, found "
+                f"{size_words(free)} free; free some space or choose a folder on another disk"
+            )
+
+    def _check_overwrite(self) -> None:
+        if not self._overwrite:
+            raise UserError(
+                f"OUT: {self.out} is there already and is not empty; choose another name, or replace it with "
+                "--overwrite"
+            )
+        real = self.out.resolve()
+        for kept in (Path.cwd(), Path.home()):
+            if kept.resolve().is_relative_to(real):
+                raise UserError(
+                    f"--overwrite: {self.out} holds {kept}, expected a run's output; choose another name"
+                )
+
+    def _prepare(self) -> None:
+        self.resuming = self._resume and self.checkpoint.is_file()
+        if not self.resuming:
+            self.checkpoint.unlink(missing_ok=True)
+        # A resumed run writes its outputs anew: what a killed one had half written is not trusted.
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+
+    def _publish(self) -> None:
+        sync_tree(self.folder)
+        if self.out.is_dir() and any(self.out.iterdir()):
+            os.replace(self.out, self._old)
+        os.replace(self.folder, self.out)
+        sync_directory(self.out.parent)
+        shutil.rmtree(self.work)
+
+    def _restore_old(self) -> None:
+        """Undo an --overwrite that was killed between its two renames; finish one killed after them."""
+        if self._old.exists() and not self.out.exists():
+            os.replace(self._old, self.out)
+        elif self._old.exists():
+            shutil.rmtree(self._old)
+
+    def _discard_unless_resumable(self) -> bool:
+        """Remove OUT.partial, unless it holds a checkpoint; whether it does."""
+        self._restore_old()
+        if self.checkpoint.is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return True
+        shutil.rmtree(self.work)
+        return False
