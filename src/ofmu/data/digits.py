@@ -1,7 +1,8 @@
 """scikit-learn's 1,797 handwritten digits (8 × 8), split for unlearning in seconds.
 
-Label noise matters here: without it a model that never saw the forget samples predicts them as well, and random
-forgetting shows nothing. Noise is in every part, so that held-out and test labels are as hard as the others.
+Label noise matters here: without it a model that never saw the forget samples predicts them as well, and
+random forgetting shows nothing. Noise is in every part, so that held-out and test labels are as hard as the
+others.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class DigitsSplit:
 def digits(seed: int, *, label_noise: float = 0.0, forget: str = "random:0.1") -> DigitsSplit:
     """A seeded split: 1,400 train, 197 held out, 200 test.
 
-    forget: "random:f" takes round(1400 f) random rows; "class:c" all rows whose true label is c; "class" means
-    class seed mod 10. label_noise: the share of labels, in every part, that become another class.
+    forget: "random:f" takes round(1400 f) random rows; "class:c" all rows whose true label is c; "class"
+    means class seed mod 10. label_noise: the share of labels, in every part, that become another class.
     """
     if not 0 <= label_noise < 1:
         raise UserError(f"label_noise: found {label_noise}, expected a share from 0 to below 1")

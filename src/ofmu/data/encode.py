@@ -1,7 +1,7 @@
 """Text to tokens: the template, and which tokens carry loss.
 
-Labels are aligned with the inputs (not shifted). The loss is on the completion and its end token, or on all of
-a plain text but its first token, which nothing predicts.
+Labels are aligned with the inputs (not shifted). The loss is on the completion and its end token, or on all
+of a plain text but its first token, which nothing predicts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ofmu.data.records import Message, Record, as_records
+from ofmu.data.records import Message, Record
+from ofmu.data.sequences import as_records
 from ofmu.errors import UserError
 from ofmu.tasks import IGNORE, Batch
 
@@ -27,10 +28,10 @@ LOSS_RULE = "last answer and its end token; plain text: all but the first token"
 
 @dataclass(frozen=True)
 class Encoder:
-    """How records become token ids; all of it is in `settings`, so that a run can be repeated.
+    r"""How records become token ids; all of it is in `settings`, so that a run can be repeated.
 
     tokenizer: a transformers tokenizer. template: "chat" applies `chat_template`, "plain" the text
-    "Question: …\\nAnswer: …" and the tokenizer's end token, for models that were never given a chat template.
+    "Question: …\nAnswer: …" and the tokenizer's end token, for models that were never given a chat template.
     max_length: tokens; longer examples are cut on the right. chat_template: Jinja text; None means the
     tokenizer's own. Plain-text records take no template whichever is chosen.
     """
@@ -64,10 +65,8 @@ class Encoder:
     @classmethod
     def from_settings(cls, tokenizer: Any, settings: Mapping[str, Any]) -> Encoder:
         """The encoder that `settings` describes, with its saved template text rather than the tokenizer's."""
-        if (
-            settings["loss"] != LOSS_RULE
-            or settings["template"] == "plain"
-            and settings["text"] != PLAIN_TEXT
+        if settings["loss"] != LOSS_RULE or (
+            settings["template"] == "plain" and settings["text"] != PLAIN_TEXT
         ):
             raise UserError(
                 f"encoder settings were made by another version of this library: {dict(settings)}"
@@ -115,8 +114,8 @@ class Encoder:
             whole = self._ended(self._start() + self._tokens(turns))
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             raise UserError(
-                f"{where}: with template '{self.template}' the tokens of the prompt are no prefix of those of "
-                "prompt + answer, so the answer cannot be told apart; use another template"
+                f"{where}: with template '{self.template}' the tokens of the prompt are no prefix of those "
+                "of prompt + answer, so the answer cannot be told apart; use another template"
             )
         return whole, len(prompt)
 

@@ -6,17 +6,16 @@ must be normalised with the numbers of its training set.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from ofmu.data.image_files import ENDINGS, Item, items_of, picture_of
+from ofmu.data.places import data_dir
 from ofmu.data.records import content_id, unique_ids
-from ofmu.data.tofu import data_dir
 from ofmu.errors import UserError
 from ofmu.tasks import TensorSamples
 
@@ -26,12 +25,11 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 FASHION_MEAN, FASHION_STD = (0.2860,), (0.3530,)
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """samples: pixels float32 [n, c, h, w] normalised by mean and std (one number a channel); classes: names."""
+    """samples: pixels float32 [n, c, h, w], normalised by mean and std (a number each channel)."""
 
     samples: TensorSamples
     classes: tuple[str, ...]
@@ -48,14 +46,6 @@ class ImageSplits:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class _Item:
-    picture: bytes | Path
-    label: int | str
-    id: str | None
-    place: str
 
 
 def read_images(
@@ -77,18 +67,18 @@ def read_images(
     std: None measures them on these images (give a test set its training set's).
     Raises UserError naming file and row for a broken image, an unknown class, or a differing size.
     """
-    items = list(_items(source, name))
+    items = list(items_of(source, name))
     if not items:
         raise UserError(
             f"{source}: no images found; expected parquet rows, or files {', '.join(ENDINGS)} in folders"
         )
     known = classes or _class_names(items)
     labels = [_label(item, known) for item in items]
-    first = _picture(items[0], size, mode)
+    first = picture_of(items[0], size, mode)
     mode = mode or ("L" if first.ndim == 2 else "RGB")
     raw = np.empty((len(items), *first.shape), dtype=np.uint8)
     for row, item in enumerate(items):
-        picture = _picture(item, size, mode)
+        picture = picture_of(item, size, mode)
         if picture.shape != first.shape:
             found = f"{picture.shape[1]}×{picture.shape[0]}, the first has {first.shape[1]}×{first.shape[0]}"
             raise UserError(f"{item.place}: the image is {found}; give size= to resize them all")
@@ -119,82 +109,14 @@ def _normalised(
     return ImageSet(samples, classes, tuple(middle.tolist()), tuple(scale.tolist()))
 
 
-def _items(source: str | Path | Sequence[Path], name: str | None) -> Iterator[_Item]:
-    files = [Path(source)] if isinstance(source, str | Path) else list(source)
-    for file in files:
-        if file.is_dir():
-            yield from _folder_items(file)
-        elif file.is_file() and file.suffix == ".parquet":
-            yield from _parquet_items(file, name or file.stem)
-        else:
-            raise UserError(
-                f"{file}: expected a parquet file or a directory with one folder of images a class"
-            )
-
-
-def _folder_items(root: Path) -> Iterator[_Item]:
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in ENDINGS:
-                yield _Item(file, folder.name, None, str(file))
-
-
-def _parquet_items(file: Path, name: str) -> Iterator[_Item]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(file, memory_map=True)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{file}: not a parquet file ({error})") from None
-    columns = table.schema_arrow.names
-    picture = next((column for column in ("img", "image") if column in columns), None)
-    if picture is None or "label" not in columns:
-        raise UserError(f"{file}: columns are {', '.join(columns)}; expected 'img' or 'image', and 'label'")
-    wanted = [picture, "label", *(["index"] if "index" in columns else [])]
-    number = 0
-    for batch in table.iter_batches(batch_size=1024, columns=wanted):
-        for row in batch.to_pylist():
-            number += 1
-            yield _parquet_item(row, picture, name, f"{file}, row {number}")
-
-
-def _parquet_item(row: dict[str, Any], picture: str, name: str, place: str) -> _Item:
-    cell = row[picture]
-    raw = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(raw, bytes):
-        raise UserError(f"{place}: '{picture}' holds no image bytes")
-    if row["label"] is None:
-        raise UserError(f"{place}: 'label' is missing")
-    index = row.get("index")
-    return _Item(raw, row["label"], None if index is None else f"{name}/{index}", place)
-
-
-def _picture(item: _Item, size: int | None, mode: str | None) -> np.ndarray:
-    """uint8 [h, w] (grey) or [h, w, 3]."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise UserError('reading images needs: pip install "ofmu[vision]"') from None
-    source = io.BytesIO(item.picture) if isinstance(item.picture, bytes) else item.picture
-    try:
-        with Image.open(source) as image:
-            shown = image.convert(mode or ("L" if image.mode in ("L", "1") else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{item.place}: the image cannot be read ({error}); repair it or leave it out"
-        ) from None
-    return np.asarray(shown if size is None else shown.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _class_names(items: Sequence[_Item]) -> tuple[str, ...]:
+def _class_names(items: Sequence[Item]) -> tuple[str, ...]:
     labels = {item.label for item in items}
     if all(isinstance(label, int) for label in labels):
         return tuple(str(label) for label in range(max(int(label) for label in labels) + 1))
     return tuple(sorted(str(label) for label in labels))
 
 
-def _label(item: _Item, classes: tuple[str, ...]) -> int:
+def _label(item: Item, classes: tuple[str, ...]) -> int:
     if isinstance(item.label, int):
         return item.label
     if item.label not in classes:
@@ -213,8 +135,8 @@ def check_labels(samples: TensorSamples, n_classes: int) -> None:
 def load_cifar10(root: str | Path | None = None, part: str = "cifar10-ci") -> ImageSplits:
     """CIFAR-10, [n, 3, 32, 32]: "cifar10-ci" (5,000 / 1,000) or "cifar10" (all shards that are there).
 
-    root holds the directory `part`; None means $OFMU_DATA_DIR. Ids are "cifar10/train/<official row>", so that
-    an image has the same one in both parts.
+    root holds the directory `part`; None means $OFMU_DATA_DIR. Ids are "cifar10/train/<official row>", so
+    that an image has the same one in both parts.
     """
     if part not in ("cifar10-ci", "cifar10"):
         raise UserError(f"part: found '{part}', expected 'cifar10-ci' or 'cifar10'")

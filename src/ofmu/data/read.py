@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-from ofmu.data.records import Record, Records, make_record, unique_ids
-from ofmu.data.sources import ArrowRows, Chain, HubRows, JsonArray, JsonLines, Source
+from ofmu.data.records import Record, make_record, unique_ids
+from ofmu.data.sequences import Records
+from ofmu.data.sources import Chain, HubRows, JsonArray, JsonLines, Source
+from ofmu.data.tables import ArrowRows
 from ofmu.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".csv", ".csv.gz", ".tsv", ".parquet")
@@ -58,8 +60,8 @@ def open_records(source: str | Path, *, split: str = "train") -> Records:
     """The records of a file, a directory in hub layout (README, data/*.parquet or *.jsonl) or a hub id.
 
     A hub id is "owner/name" or "owner/name:configuration". `split` chooses among the files of a directory or
-    the splits of a hub data set; a single file is read whole. Nothing but the ids and an index stays in memory
-    (a JSON array is the exception: the format must be read whole). A record's id is its `id` column, else the
+    the splits of a hub data set; a single file is read whole. Nothing but the ids and an index stays in
+    memory (a JSON array is the exception: the format must be read whole). A record's id is its `id` column, else the
     hash of its content, with "#2" after the second of two identical rows.
 
     Raises UserError, naming file and line, for: nothing there, no rows, bad JSON, a row without the columns
@@ -140,7 +142,7 @@ def _hub(name: str, split: str) -> Source:
 
 
 def _nearest(path: Path) -> str:
-    """ "; did you mean …" from the names beside the missing one, or what is missing further up."""
+    """How the message about a missing file ends: with the nearest name there, or what is missing above."""
     if not path.parent.is_dir():
         return f": the directory {path.parent} does not exist"
     close = get_close_matches(path.name, sorted(found.name for found in path.parent.iterdir()), n=1)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from ofmu.data.records import Record, Records, Subset, as_records, content_id
+from ofmu.data.records import Record, content_id
+from ofmu.data.sequences import Records, Subset, as_records
 from ofmu.errors import UserError
 
 SHOWN = 5  # how many offending rows a message names
@@ -40,8 +41,8 @@ def split(
     """(forget, retain): the rows with these ids, or with column = value, and all the others; both lazy.
 
     ids: ids, or a file of them. where: "column=value", values compared as text ("id" is a column too).
-    Exactly one of the two. Raises UserError for ids or columns that are not there, and where either part would
-    be empty.
+    Exactly one of the two. Raises UserError for ids or columns that are not there, and where either part
+    would be empty.
     """
     if (ids is None) == (where is None):
         raise UserError("give either ids= or where= to choose what is forgotten, not both and not neither")

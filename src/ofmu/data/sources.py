@@ -1,7 +1,7 @@
 """Rows on disk, read one at a time: what lies between a file format and `ofmu.data.records`.
 
-JSON lines are found by a byte-offset index. Formats without random access (gzip, CSV, parquet) are rewritten
-once, in small batches, into a temporary file that has it; the file goes with the object.
+JSON lines are found by a byte-offset index. A gzip file has no random access: it is unpacked once, into a
+temporary file that goes with the object.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,12 +28,21 @@ class Source(Protocol):
     """Rows of named columns; `fields` reads one row, `scan` all in order, `place` says where a row stands."""
 
     def __len__(self) -> int: ...
-    def fields(self, row: int) -> Fields: ...
-    def scan(self) -> Iterator[Fields]: ...
-    def place(self, row: int) -> str: ...
+    def fields(self, row: int) -> Fields:
+        """The columns of one row."""
+        ...
+
+    def scan(self) -> Iterator[Fields]:
+        """Every row in order, in one pass."""
+        ...
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for messages."""
+        ...
 
 
-def _spill(owner: object, suffix: str) -> Path:
+def spill(owner: object, suffix: str) -> Path:
+    """An empty temporary file that is removed with its owner."""
     handle, name = tempfile.mkstemp(prefix="ofmu-", suffix=suffix)
     os.close(handle)
     weakref.finalize(owner, Path(name).unlink, missing_ok=True)
@@ -46,7 +55,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path, self._plain = path, path
         if path.suffix == ".gz":
-            self._plain = _spill(self, ".jsonl")
+            self._plain = spill(self, ".jsonl")
             _gunzip(path, self._plain)
         self._starts, self._lines = array("Q"), array("Q")
         start = 0
@@ -123,64 +132,6 @@ class JsonArray:
         return f"{self.path}, row {row + 1}"
 
 
-class ArrowRows:
-    """CSV or parquet, rewritten as a memory-mapped Arrow file."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
-        self.path = path
-        plain = _spill(self, ".arrow")
-        try:
-            schema, batches = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-            with pa.OSFile(str(plain), "wb") as out, pa.ipc.new_file(out, schema) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{path}: cannot be read ({error})") from None
-        self._table = pa.ipc.open_file(pa.memory_map(str(plain))).read_all()
-
-    def __len__(self) -> int:
-        return int(self._table.num_rows)
-
-    def fields(self, row: int) -> Fields:
-        """The row's columns."""
-        return self._table.slice(row, 1).to_pylist()[0]  # type: ignore[no-any-return]
-
-    def scan(self) -> Iterator[Fields]:
-        """Every row in order, a batch at a time."""
-        for batch in self._table.to_batches(max_chunksize=1024):
-            yield from batch.to_pylist()
-
-    def place(self, row: int) -> str:
-        """File and row (from 1, the header not counted: a quoted field may span lines)."""
-        return f"{self.path}, row {row + 1}"
-
-
-def _parquet(path: Path) -> tuple[Any, Iterable[Any]]:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path, memory_map=True)
-    return file.schema_arrow, file.iter_batches(batch_size=1024)
-
-
-def _csv(path: Path) -> tuple[Any, Iterable[Any]]:
-    """Every column as text: a type guessed from the first rows would turn an answer "42" into a number."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    parse = csv.ParseOptions(delimiter="\t" if ".tsv" in path.suffixes else ",", newlines_in_values=True)
-    names = csv.open_csv(path, parse_options=parse).schema.names
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: the header names a column twice ({', '.join(names)}); rename one")
-    reader = csv.open_csv(
-        path,
-        parse_options=parse,
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
-    )
-    return reader.schema, reader
-
-
 class HubRows:
     """A split of a data set of the Hugging Face hub (memory-mapped by `datasets`)."""
 
@@ -192,7 +143,7 @@ class HubRows:
 
     def fields(self, row: int) -> Fields:
         """The row's columns."""
-        return self._dataset[row]  # type: ignore[no-any-return]
+        return self._dataset[row]
 
     def scan(self) -> Iterator[Fields]:
         """Every row in order."""

@@ -7,7 +7,6 @@ Read from a directory of its JSON-lines files, `$OFMU_DATA_DIR/tofu` by default,
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ofmu.data.places import data_dir
 from ofmu.data.read import HUB_ID
-from ofmu.data.records import InMemory, Record, Records, Subset, question_answer
+from ofmu.data.records import Record, question_answer
+from ofmu.data.sequences import InMemory, Records, Subset
 from ofmu.data.sources import HubRows, JsonLines, Source
 from ofmu.errors import UserError
 
@@ -37,19 +38,6 @@ class Tofu:
     retain_perturbed: Records
     real_authors: Records
     world_facts: Records
-
-
-def data_dir(name: str) -> Path:
-    """The directory `$OFMU_DATA_DIR/<name>`. Raises UserError if the variable or the directory is missing."""
-    root = os.environ.get("OFMU_DATA_DIR")
-    if not root:
-        raise UserError(
-            f"the data set '{name}' is not here: set OFMU_DATA_DIR to the directory that holds it"
-        )
-    path = Path(root).expanduser() / name
-    if not path.is_dir():
-        raise UserError(f"OFMU_DATA_DIR = {root} has no directory '{name}'; put the data set there")
-    return path
 
 
 def load_tofu(root: str | Path | None = None, forget: str = "forget01") -> Tofu:
