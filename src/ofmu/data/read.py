@@ -60,9 +60,9 @@ def open_records(source: str | Path, *, split: str = "train") -> Records:
     """The records of a file, a directory in hub layout (README, data/*.parquet or *.jsonl) or a hub id.
 
     A hub id is "owner/name" or "owner/name:configuration". `split` chooses among the files of a directory or
-    the splits of a hub data set; a single file is read whole. Nothing but the ids and an index stays in
-    memory (a JSON array is the exception: the format must be read whole). A record's id is its `id` column, else the
-    hash of its content, with "#2" after the second of two identical rows.
+    the splits of a hub data set; a single file is read whole. Only the ids and an index stay in memory (but a
+    JSON array must be read whole). A record's id is its `id` column, else the hash of its content, with "#2"
+    after the second of two identical rows.
 
     Raises UserError, naming file and line, for: nothing there, no rows, bad JSON, a row without the columns
     that are needed, an id that stands twice.
@@ -80,9 +80,7 @@ def open_records(source: str | Path, *, split: str = "train") -> Records:
 
 def _file(path: Path) -> Source:
     if not path.stat().st_size:
-        raise UserError(
-            f"{path} is empty (0 bytes); expected rows with {', '.join(SUFFIXES[:1])} or the like"
-        )
+        raise UserError(f"{path} is empty (0 bytes); expected at least one row")
     name = path.name.lower()
     if name.endswith((".parquet", ".csv", ".csv.gz", ".tsv")):
         return ArrowRows(path)
