@@ -23,7 +23,7 @@ def finite_vector(name: str, values: ArrayLike) -> Floats:
 
 
 def not_constant(names: str, values: Floats) -> None:
-    """ValueError when all values are equal: nothing can be learnt from them, and .5 would look like privacy."""
+    """ValueError when all values are equal: nothing can be learnt there, and .5 would look like privacy."""
     if values.min() == values.max():
         raise ValueError(
             f"{names}: found the one value {values[0]:g} in all {values.size} samples, expected values that "

@@ -108,7 +108,7 @@ def tpr_at_fpr(members: ArrayLike, nonmembers: ArrayLike, fpr: float = 0.01) -> 
     ours, theirs = finite_vector("members", members), finite_vector("nonmembers", nonmembers)
     if not 0 < fpr < 1:
         raise ValueError(f"fpr: found {fpr}, expected a rate inside (0, 1), such as 0.01")
-    allowed = math.floor(fpr * len(theirs) + 1e-9)  # the rounding error of .01 · 2900 must not cost a sample
+    allowed = math.floor(fpr * len(theirs) + 1e-9)  # .29 · 3000 is 869.99…
     if allowed == 0:
         why = f"not resolvable: {len(theirs)} non-members, at least {math.ceil(1 / fpr - 1e-9)} are needed"
         return TprAtFpr(fpr, None, None, None, None, len(ours), len(theirs), why)
