@@ -1,0 +1,14 @@
+"""Adversaries that try to tell from a model, or its losses, that it was trained on the forgotten data."""
+
+from ofmu.attacks.confidence import ConfidenceAttack, confidence_attack
+from ofmu.attacks.threshold import ThresholdAttack, TprAtFpr, auc_with_error, threshold_attack, tpr_at_fpr
+
+__all__ = [
+    "ConfidenceAttack",
+    "ThresholdAttack",
+    "TprAtFpr",
+    "auc_with_error",
+    "confidence_attack",
+    "threshold_attack",
+    "tpr_at_fpr",
+]

@@ -1,0 +1,111 @@
+"""A number about a model, with all that is needed to read it: direction, count, uncertainty, unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ofmu.metrics._checks import Floats, vector
+
+STANDARD_ERROR = "standard error"
+BOOTSTRAP = "bootstrap half width"
+SEEDS = "standard deviation over seeds"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value, or the reason why there is none.
+
+    value: the number, or None when it is missing, and then `missing` says why. n: how many samples (after
+    `aggregate`: seeds) it is the mean of. spread: its uncertainty in the unit of the value, and spread_kind
+    which one ("standard error", "bootstrap half width", "standard deviation over seeds"); None where there is
+    none to give. higher_is_better: None where the best is the nearest to a reference (Retrain's value; 0 for
+    a difference). Raises ValueError for nan, infinities, a negative n or spread, and a value without its
+    reason.
+    """
+
+    value: float | None
+    n: int
+    spread: float | None = None
+    spread_kind: str | None = None
+    higher_is_better: bool | None = None
+    unit: str = ""
+    missing: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) != bool(self.missing):
+            raise ValueError(
+                f"value, missing: found {self.value} and {self.missing!r}, expected a number and no reason, "
+                "or None and the reason why it is missing"
+            )
+        for name, number in (("value", self.value), ("spread", self.spread)):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(
+                    f"{name}: found {number}, expected a finite number, or None where it is missing"
+                )
+        if self.n < 0 or (self.spread is not None and self.spread < 0):
+            raise ValueError(f"n, spread: found {self.n} and {self.spread}, expected neither to be negative")
+        if (self.spread is None) != (self.spread_kind is None):
+            raise ValueError(
+                f"spread, spread_kind: found {self.spread} and {self.spread_kind!r}, expected both or "
+                "neither: a spread says which one it is"
+            )
+
+
+def mean_and_spread(values: ArrayLike) -> tuple[float, float | None]:
+    """Mean of values [n] and its standard error s/√n (s with n − 1 in the denominator; None for n = 1)."""
+    array = vector("values", values)
+    error = float(array.std(ddof=1) / math.sqrt(len(array))) if len(array) > 1 else None
+    return float(array.mean()), error
+
+
+def mean_score(values: ArrayLike, unit: str, higher_is_better: bool | None) -> Score:
+    """The mean of one value per sample, [n], with its standard error."""
+    mean, error = mean_and_spread(values)
+    kind = None if error is None else STANDARD_ERROR
+    return Score(mean, np.size(np.asarray(values)), error, kind, higher_is_better, unit)
+
+
+def bootstrap(
+    values: ArrayLike, statistic: Callable[[Floats], float], seed: int, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (low, high) of statistic(values), redrawing the values with replacement.
+
+    values: [n], one per sample; seed: the same seed gives the same interval. Half of (high − low) is a
+    `Score`'s "bootstrap half width". Raises ValueError for no values, draws < 1, a level outside (0, 1), and
+    a statistic that is not finite on some draw. Source: Efron, "Bootstrap methods" (1979), percentile
+    interval.
+    """
+    array = vector("values", values)
+    if draws < 1 or not 0 < level < 1:
+        raise ValueError(f"draws, level: found {draws} and {level}, expected draws ≥ 1 and 0 < level < 1")
+    rng = np.random.default_rng(seed)
+    drawn = [statistic(array[rng.integers(len(array), size=len(array))]) for _ in range(draws)]
+    low, high = np.quantile(vector("statistic", drawn), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def aggregate(scores: Sequence[Score]) -> Score:
+    """One metric over seeds: mean ± standard deviation (n − 1 in the denominator), n = number of seeds.
+
+    If a seed is missing, so is the result: a mean over the seeds that survived would hide the failures. The
+    spread of one seed is None. Raises ValueError for no scores, or scores of different units or directions.
+    """
+    if not scores:
+        raise ValueError("scores: found none, expected the score of at least one seed")
+    kinds = {(score.unit, score.higher_is_better) for score in scores}
+    if len(kinds) > 1:
+        raise ValueError(f"scores: found units and directions {sorted(map(str, kinds))}, expected one metric")
+    unit, direction = kinds.pop()
+    reasons = [score.missing for score in scores if score.missing]
+    if reasons:
+        why = f"{len(reasons)} of {len(scores)} seeds are missing, the first: {reasons[0]}"
+        return Score(None, len(scores), higher_is_better=direction, unit=unit, missing=why)
+    values = vector("scores", [score.value for score in scores if score.value is not None])
+    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
+    kind = None if deviation is None else SEEDS
+    return Score(float(values.mean()), len(values), deviation, kind, direction, unit)

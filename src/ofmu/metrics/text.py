@@ -1,0 +1,182 @@
+"""Metrics of an unlearned language model, from per-sample losses: the TOFU family and per-sample distances.
+
+A "loss" is the mean negative log-likelihood of a sample's answer tokens, in nats per token, so that
+exp(−loss) = P(answer | question)^(1/|answer|). Source of the TOFU metrics: Maini et al., "TOFU: a task of
+fictitious unlearning for LLMs" (2024), and its evaluation scripts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import logsumexp
+from scipy.stats import hmean, ks_2samp
+
+from ofmu.metrics._checks import Floats, finite, same_length, vector
+from ofmu.metrics.score import STANDARD_ERROR, Score, mean_score
+
+TruthRatioForm = Literal["geometric", "arithmetic", "tofu", "utility", "closeness"]
+UTILITY_SETS = ("retain", "real_authors", "world_facts")
+UTILITY_METRICS = ("probability", "rouge", "truth_ratio")
+UTILITY_PARTS = tuple(f"{name}_{metric}" for name in UTILITY_SETS for metric in UTILITY_METRICS)
+
+
+@dataclass(frozen=True)
+class KSResult:
+    """A two-sample Kolmogorov–Smirnov test: p in [0, 1], the statistic D, and both sample sizes.
+
+    p takes few discrete values and falls with n at the same D: never compare it between different n.
+    """
+
+    p: float
+    statistic: float
+    n_unlearned: int
+    n_retrained: int
+
+
+def answer_probability(loss: ArrayLike) -> Floats:
+    """Length-normalised probability exp(−loss) of each answer, [n]; ValueError for nan or a loss < 0."""
+    probability: Floats = np.exp(-vector("loss", loss, 0))
+    return probability
+
+
+def normalised_probability(correct_loss: ArrayLike, wrong_loss: ArrayLike) -> Floats:
+    """P(correct) / (P(correct) + Σ_j P(wrong_j)) of each question, [n] in [0, 1], with P = exp(−loss).
+
+    correct_loss: [n]; wrong_loss: [n, m]. TOFU's probability for questions with options (real authors, world
+    facts). Raises ValueError for nan, negative losses, empty input or lengths that differ.
+    """
+    correct, wrong = _losses(correct_loss, wrong_loss)
+    total = logsumexp(-np.column_stack([correct, wrong]), axis=1)
+    probability: Floats = np.exp(-correct - total)
+    return probability
+
+
+def truth_ratio(correct_loss: ArrayLike, wrong_loss: ArrayLike, form: TruthRatioForm = "geometric") -> Floats:
+    """Truth ratio of each question, [n]: how likely wrong answers are beside the correct (paraphrased) one.
+
+    correct_loss: c [n], wrong_loss: w [n, m], for m wrong ("perturbed") answers; w̄ = mean_j w_j. Equal losses
+    give 1 in every form but "utility" (0). Published forms differ, in the mean and in the direction:
+
+    - "geometric": R = exp(c − w̄) = (Π_j P(wrong_j))^(1/m) / P(correct). Below 1: the model prefers the truth.
+      The form of the OpenUnlearning framework (but for the 1e-10 it adds to the denominator).
+    - "arithmetic": mean_j exp(−w_j) / exp(−c) = mean_j P(wrong_j) / P(correct), equation 1 of the TOFU paper;
+      never below "geometric".
+    - "tofu": exp(w̄ − c) = 1 / geometric, what TOFU's scripts compute and give to their Kolmogorov–Smirnov
+      test; above 1: the model prefers the truth. The p-value is the same for "geometric".
+    - "utility": max(0, 1 − R), R geometric, the part of the model utility (TOFU's scripts); higher is better.
+    - "closeness": min(R, 1/R), R geometric, TOFU's truth ratio of the forget set; 1: truth is not preferred.
+
+    Raises ValueError for nan, negative losses, empty input, lengths that differ, an unknown form, and a ratio
+    too large for a float.
+    """
+    correct, wrong = _losses(correct_loss, wrong_loss)
+    log_ratio = correct - wrong.mean(axis=1)
+    if form == "utility":
+        return np.maximum(0.0, -np.expm1(np.minimum(log_ratio, 0.0)))
+    if form == "closeness":
+        return np.exp(-np.abs(log_ratio))
+    if form == "arithmetic":
+        log_ratio = correct + logsumexp(-wrong, axis=1) - np.log(wrong.shape[1])
+    elif form == "tofu":
+        log_ratio = -log_ratio
+    elif form != "geometric":
+        raise ValueError(f"form: found {form!r}, expected geometric, arithmetic, tofu, utility or closeness")
+    with np.errstate(over="ignore"):  # reported as the error below
+        return vector("truth ratio", np.exp(log_ratio))
+
+
+def forget_quality(unlearned: ArrayLike, retrained: ArrayLike) -> KSResult:
+    """TOFU's forget quality: p of a two-sided KS test between two models' truth ratios on D_f.
+
+    unlearned: [n], retrained: [m], each from `truth_ratio` in one and the same form; p is the same for R and
+    1/R (the test sees ranks only). High p: not told apart from Retrain, which is no proof: a small n or a
+    broken model may also give it, so read it beside the model utility. Raises ValueError for nan or no
+    values.
+    """
+    ours, theirs = vector("unlearned", unlearned, 0), vector("retrained", retrained, 0)
+    with warnings.catch_warnings():  # at D = 1/n the exact p may be 1 + rounding: scipy warns, and takes 1
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation unsuccessful", RuntimeWarning)
+        test = ks_2samp(ours, theirs)
+    return KSResult(float(test.pvalue), float(test.statistic), len(ours), len(theirs))
+
+
+def model_utility(parts: Mapping[str, float]) -> Score:
+    """TOFU's model utility: the harmonic mean 9 / Σ 1/part of nine means in [0, 1]; higher is better.
+
+    parts: the names in `UTILITY_PARTS`: probability, rouge and truth_ratio (form "utility") of the sets
+    retain, real_authors and world_facts. A part of exactly 0 gives 0, the limit of the harmonic mean, as in
+    TOFU's scripts. Raises ValueError when a part is absent, unknown, nan or outside [0, 1]. n is the number
+    of parts.
+    """
+    if set(parts) != set(UTILITY_PARTS):
+        absent, unknown = sorted(set(UTILITY_PARTS) - set(parts)), sorted(set(parts) - set(UTILITY_PARTS))
+        raise ValueError(
+            f"parts: {absent} are absent and {unknown} unknown, expected {', '.join(UTILITY_PARTS)}"
+        )
+    for name, value in parts.items():
+        vector(f"parts[{name!r}]", [value], 0, 1)
+    return Score(float(hmean(list(parts.values()))), len(parts), higher_is_better=True)
+
+
+def rouge_l_recall(prediction: str, reference: str) -> float:
+    """ROUGE-L recall: longest common subsequence of stemmed words / words of the reference, in [0, 1].
+
+    Source: Lin, "ROUGE" (2004); with the stemmer, as TOFU's scripts. Raises ValueError for a reference
+    without words (an empty prediction scores 0) and ImportError without the extra "llm".
+    """
+    if not any(character.isalnum() for character in reference):
+        raise ValueError(f"reference: found {reference!r}, expected a text with at least one word")
+    return float(_rouge_scorer().score(reference, prediction)["rougeL"].recall)
+
+
+def per_sample_nll_error(loss: ArrayLike, retrain_loss: ArrayLike) -> Score:
+    """Mean |loss_i − Retrain's loss_i| over the same forget samples, [n] each, in nats per token; 0 is best.
+
+    Raises ValueError for nan, negative losses, empty input or lengths that differ.
+    """
+    ours, theirs = vector("loss", loss, 0), vector("retrain_loss", retrain_loss, 0)
+    same_length("loss", ours, "retrain_loss", theirs)
+    return mean_score(np.abs(ours - theirs), "nats/token", False)
+
+
+def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Score:
+    """Collateral damage 100 · (1 − mean p / mean p of the original model) on texts outside all training.
+
+    probability, original_probability: [n] answer probabilities of the same texts. In % of the original's; 0
+    is no damage, negative a gain. The spread is the standard error of a ratio of paired means (linearised).
+    Raises ValueError for nan, values outside [0, 1], lengths that differ and an original that is 0
+    everywhere.
+    """
+    now = vector("probability", probability, 0, 1)
+    before = vector("original_probability", original_probability, 0, 1)
+    same_length("probability", now, "original_probability", before)
+    if before.mean() == 0:
+        raise ValueError("original_probability: found 0 everywhere, expected a positive mean to compare with")
+    ratio, n = float(now.mean() / before.mean()), len(now)
+    residual = (now - ratio * before) / before.mean()
+    error = 100 * float(residual.std(ddof=1) / np.sqrt(n)) if n > 1 else None
+    kind = None if error is None else STANDARD_ERROR
+    return Score(100 * (1 - ratio), n, error, kind, higher_is_better=False, unit="%")
+
+
+def _losses(correct_loss: ArrayLike, wrong_loss: ArrayLike) -> tuple[Floats, Floats]:
+    correct, wrong = vector("correct_loss", correct_loss, 0), finite("wrong_loss", wrong_loss, ndim=2)
+    same_length("correct_loss", correct, "wrong_loss", wrong)
+    vector("wrong_loss", wrong.ravel(), 0)
+    return correct, wrong
+
+
+@cache
+def _rouge_scorer() -> Any:  # rouge_score has no types
+    try:
+        from rouge_score.rouge_scorer import RougeScorer
+    except ImportError as error:
+        raise ImportError('ROUGE needs rouge-score: pip install "ofmu[llm]"') from error
+    return RougeScorer(["rougeL"], use_stemmer=True)
