@@ -68,12 +68,13 @@ class OFMU:
     forget: Objective = field(default_factory=Bounded)
     retain: Objective = field(default_factory=NLL)
     beta: float = 0.1
+    curvature_batch: int = 32
     balanced: bool = True
     inner_steps: int = 5
     scaling: Literal["fixed", "raw", "adam"] = "raw"
     rate: float = 0.01
     overshoot: float | None = None
-    hold: float | None = 0.95
+    hold: float | None = 0.9
     penalty: Geometric | Relative | None = field(default_factory=Relative)
     outer: Descent = field(default_factory=lambda: Descent("sgd", 0.3, clip=0.3))
     repair: tuple[int, int] = (5, 60)
@@ -185,17 +186,17 @@ class OFMU:
             grad = point.grad()
             direction = grad
         else:
-            retain = self.retain.bind(task), task.retain.next(task.retain_batch)
+            few = self.curvature_batch
+            retain = self.retain.bind(task), task.retain.next(min(few, task.retain_batch))
             try:
-                parts = inner(oracle, forget, retain)
+                parts = inner(oracle, (forget[0], _some(forget[1], few)), retain)
             except ZeroDivisionError:  # one gradient vanishes: there is no angle between them to change
                 grad = point.grad()
                 direction = grad
             else:
-                grad, direction = (
-                    parts.forget_grad,
-                    parts.gradient(self._weight(parts.forget_grad, parts.similarity_grad)),
-                )
+                grad = point.grad()
+                weight = self._weight(grad, parts.similarity_grad)
+                direction = combine(1.0, grad, -weight, parts.similarity_grad)
         if self.scaling != "adam":
             return grad, direction
         state.ascents += 1
@@ -271,7 +272,8 @@ class OFMU:
                 break
             grad = point.grad()
             if j == 0 and forget_batch is not None and self.penalty is not None:
-                push, stationarity = self._penalty(task, oracle, state, forget_batch, (loss, batch), grad)
+                push, stationarity = self._penalty(
+                    task, oracle, state, _some(forget_batch, self.curvature_batch), (loss, _some(batch, self.curvature_batch)), grad)
                 grad = combine(1.0, grad, 1.0, push)
                 numbers["stationarity"] = stationarity
             self.outer.apply(state.optimizer, oracle.params, grad)
@@ -318,6 +320,14 @@ class OFMU:
             batch = samples.batch(range(start, min(start + task.forget_batch, len(samples))))
             total += float(oracle.values(loss, batch).per_sample().sum())
         return total / len(samples) >= self.hold * float(task.targets.per_sample.mean())
+
+
+def _some(batch: Batch, most: int) -> Batch:
+    """The first `most` samples of a batch: enough for a curvature term, at a fraction of its cost."""
+    if len(batch) <= most:
+        return batch
+    inputs = {name: value[:most] for name, value in batch.inputs.items()}
+    return Batch(batch.rows[:most], inputs, batch.labels[:most])
 
 
 def _mean_target(task: Task, batch: Batch) -> float | None:
