@@ -1,0 +1,1 @@
+"""What runs a method: models, oracles, the loop, checkpoints and the store."""
