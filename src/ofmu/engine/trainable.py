@@ -10,7 +10,7 @@ from torch import nn
 
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.pretrained import clear_errors, need
-from ofmu.engine.reset import last_layers, parameterised_layers
+from ofmu.engine.reset import last_layers
 from ofmu.errors import UserError
 
 HALF = (torch.float16, torch.bfloat16)
@@ -40,12 +40,12 @@ def parse_trainable(spec: str) -> Trainable:
 def apply_trainable(loaded: LoadedModel, spec: str, seed: int = 0) -> LoadedModel:
     """Set requires_grad as `spec` says, in place; parameters that are trained become float32.
 
-    full: everything. top:K: of a language model the last K transformer blocks and the final norm (embeddings
-    and the output head stay); of an image model the last K parameterised layers. lora:R: W + (α/R)·B·A on every
-    linear projection, α = 2R, no dropout, B = 0 at first and A drawn from `seed`; the rest is frozen.
-    Curvature in half precision is noise, so a half-precision model is converted, with a note; under an adapter
-    only the adapter is. Raises UserError for an unknown spec, K out of range, and an adapter that does not fit.
-    Source: Hu et al. 2022 (LoRA).
+    full: everything. top:K: of a language model the last K transformer blocks and the norm after them
+    (embeddings and the output head stay); of an image model the last K parameterised layers. lora:R:
+    W + (α/R)·B·A on every linear projection, α = 2R, no dropout, B = 0 at first and A drawn from `seed`; the
+    rest is frozen. Curvature in half precision is noise, so a half-precision model is converted, with a note;
+    under an adapter only the adapter is. Raises UserError for an unknown spec, K out of range, and an adapter
+    that does not fit. Source: Hu et al. 2022 (LoRA).
     """
     chosen = parse_trainable(spec)
     if chosen.form == "lora":
@@ -76,28 +76,21 @@ def _top(loaded: LoadedModel, k: int) -> list[nn.Parameter]:
     if loaded.kind == "image":
         layers = last_layers(loaded.module, k)
         return [p for layer in layers for _, part in layer for p in part.parameters()]
-    blocks = _blocks(loaded.module)
+    blocks, after = _blocks(loaded.module)
     if k > len(blocks):
         raise UserError(f"trainable: found top:{k}, expected at most top:{len(blocks)} (the model's blocks)")
-    layers = parameterised_layers(loaded.module)
-    units = [part for layer in layers for _, part in layer]
-    first = units.index(blocks[-k])
-    outputs = _ends(loaded.module)
-    return [p for part in units[first:] if part not in outputs for p in part.parameters()]
+    return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
-    """The transformer blocks: the longest ModuleList whose members all have weights."""
-    lists = [m for m in module.modules() if isinstance(m, nn.ModuleList) and len(m)]
-    if not lists:
-        raise UserError(f"trainable: {type(module).__name__} has no list of blocks; use full or lora:R")
-    return list(max(lists, key=len))
-
-
-def _ends(module: nn.Module) -> list[nn.Module]:
-    """Input embedding and output head: frozen by top:K, because they are the words themselves."""
-    ends = [module.get_input_embeddings(), module.get_output_embeddings()]  # type: ignore[operator]
-    return [end for end in ends if end is not None]
+def _blocks(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The transformer blocks (the outermost ModuleList), and the norms that come after them."""
+    for parent in module.modules():
+        children = list(parent.children())
+        for i, child in enumerate(children):
+            if isinstance(child, nn.ModuleList) and len(child):
+                # an output head has a matrix: it is not a norm, and often it is the input embedding
+                return list(child), [c for c in children[i + 1 :] if all(p.ndim < 2 for p in c.parameters())]
+    raise UserError(f"trainable: {type(module).__name__} has no list of blocks; use full or lora:R")
 
 
 def _in_single_precision(loaded: LoadedModel) -> LoadedModel:
@@ -135,11 +128,11 @@ def _adapted(loaded: LoadedModel, rank: int, seed: int) -> LoadedModel:
 
 
 def _same_adapter(loaded: LoadedModel, rank: int) -> LoadedModel:
-    ranks = {getattr(c, "r", None) for c in loaded.module.peft_config.values()}  # type: ignore[operator, union-attr]
+    ranks = {getattr(c, "r", None) for c in loaded.module.peft_config.values()}  # type: ignore[operator]
     if ranks != {rank}:
         raise UserError(
-            f"trainable: found lora:{rank} for a model that has an adapter of rank {sorted(map(str, ranks))}; "
-            "use that rank to train the adapter on, or merge it first"
+            f"trainable: found lora:{rank} for a model that has an adapter of rank "
+            f"{', '.join(sorted(map(str, ranks)))}; use that rank to train the adapter on, or merge it first"
         )
     loaded.module.requires_grad_(False)
     for name, parameter in loaded.module.named_parameters():
@@ -153,5 +146,5 @@ def _noted(loaded: LoadedModel) -> LoadedModel:
     frozen = {str(p.dtype) for p in loaded.module.parameters() if p.dtype in HALF}
     if not frozen:
         return loaded
-    note = f"the frozen base stays in {', '.join(sorted(frozen))}; derivatives by finite differences need float32"
+    note = f"the frozen base stays in {', '.join(sorted(frozen))}: differences of gradients need float32"
     return replace(loaded, notes=(*loaded.notes, note))
