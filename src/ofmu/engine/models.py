@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ofmu.engine.pretrained import (
     need,
     plain,
     quiet,
+    quiet_peft,
 )
 from ofmu.errors import UserError
 from ofmu.tasks import Kind
@@ -128,8 +128,7 @@ def _load_adapter(place: Location, dtype: torch.dtype, attention: Attention) -> 
 
     path = Path(place.path)
     base = load_model(_base(path), dtype, attention)
-    with clear_errors(place.path), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # raised below, by name
+    with clear_errors(place.path), quiet_peft():
         module = PeftModel.from_pretrained(base.module, place.path, is_trainable=True)
         with safe_open(path / "adapter_model.safetensors", "pt") as file:
             missing = set(get_peft_model_state_dict(module, save_embedding_layers=False)) - set(file.keys())

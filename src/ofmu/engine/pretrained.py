@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,6 +159,18 @@ def quiet() -> Iterator[None]:
         hub.setLevel(hub_level)
         if bars:
             theirs.enable_progress_bar()
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without warnings of PEFT that help no user: an old name of transformers that it uses, and missing keys.
+
+    Missing keys are raised by `check_keys`, by name.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")
+        yield
 
 
 @contextmanager

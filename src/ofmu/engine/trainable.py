@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ofmu.engine.models import LoadedModel
-from ofmu.engine.pretrained import clear_errors, need
+from ofmu.engine.pretrained import clear_errors, need, quiet_peft
 from ofmu.engine.reset import last_layers
 from ofmu.errors import UserError
 
@@ -120,7 +120,7 @@ def _adapted(loaded: LoadedModel, rank: int, seed: int) -> LoadedModel:
         target_modules="all-linear",
         task_type="CAUSAL_LM" if loaded.kind == "text" else None,
     )
-    with torch.random.fork_rng(devices=[]), clear_errors(f"{loaded.source} with lora:{rank}"):
+    with torch.random.fork_rng(devices=[]), quiet_peft(), clear_errors(f"{loaded.source} with lora:{rank}"):
         torch.manual_seed(seed)
         module = get_peft_model(loaded.module, config)
     module.peft_config["default"].base_model_name_or_path = loaded.source
