@@ -1,0 +1,150 @@
+"""Which parameters are trained: all, the top of the model, or a low-rank adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ofmu.engine.models import LoadedModel
+from ofmu.engine.pretrained import clear_errors, need, quiet_peft
+from ofmu.engine.reset import last_layers
+from ofmu.errors import UserError
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """What is trained: form "full", the last n layers ("top"), or an adapter of rank n ("lora")."""
+
+    form: Literal["full", "top", "lora"]
+    n: int = 0
+
+
+def parse_trainable(spec: str) -> Trainable:
+    """`full`, `top:K` or `lora:R` with K, R ≥ 1; raises UserError for anything else."""
+    form, _, number = spec.partition(":")
+    if spec == "full":
+        return Trainable("full")
+    if form in ("top", "lora") and number.isdecimal() and int(number) >= 1:
+        return Trainable("top" if form == "top" else "lora", int(number))
+    raise UserError(
+        f"trainable: found {spec!r}, expected full, top:K (the last K transformer blocks or image layers, "
+        "such as top:10) or lora:R (an adapter of rank R, such as lora:8)"
+    )
+
+
+def apply_trainable(loaded: LoadedModel, spec: str, seed: int = 0) -> LoadedModel:
+    """Set requires_grad as `spec` says, in place; parameters that are trained become float32.
+
+    full: everything. top:K: of a language model the last K transformer blocks and the norm after them
+    (embeddings and the output head stay); of an image model the last K parameterised layers. lora:R:
+    W + (α/R)·B·A on every linear projection, α = 2R, no dropout, B = 0 at first and A drawn from `seed`; the
+    rest is frozen. Curvature in half precision is noise, so a half-precision model is converted, with a note;
+    under an adapter only the adapter is. Raises UserError for an unknown spec, K out of range, and an adapter
+    that does not fit. Source: Hu et al. 2022 (LoRA).
+    """
+    chosen = parse_trainable(spec)
+    if chosen.form == "lora":
+        return _adapted(loaded, chosen.n, seed)
+    if hasattr(loaded.module, "peft_config"):
+        raise UserError(f"trainable: {spec} needs a plain model, found one under an adapter; merge it first")
+    parameters = list(loaded.module.parameters())
+    if chosen.form == "top":
+        parameters = _top(loaded, chosen.n)
+    loaded.module.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    return _in_single_precision(loaded)
+
+
+def merge_adapter(loaded: LoadedModel) -> LoadedModel:
+    """The plain model W + (α/R)·B·A of a model under an adapter; a plain model is returned as it is.
+
+    The result shares its weights with `loaded`, which is not to be used any more, and nothing in it is marked
+    as trainable.
+    """
+    if not hasattr(loaded.module, "peft_config"):
+        return loaded
+    return replace(loaded, module=loaded.module.merge_and_unload())  # type: ignore[operator]
+
+
+def _top(loaded: LoadedModel, k: int) -> list[nn.Parameter]:
+    if loaded.kind == "image":
+        layers = last_layers(loaded.module, k)
+        return [p for layer in layers for _, part in layer for p in part.parameters()]
+    blocks, after = _blocks(loaded.module)
+    if k > len(blocks):
+        raise UserError(f"trainable: found top:{k}, expected at most top:{len(blocks)} (the model's blocks)")
+    return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
+
+
+def _blocks(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The transformer blocks (the outermost ModuleList), and the norms that come after them."""
+    for parent in module.modules():
+        children = list(parent.children())
+        for i, child in enumerate(children):
+            if isinstance(child, nn.ModuleList) and len(child):
+                # an output head has a matrix: it is not a norm, and often it is the input embedding
+                return list(child), [c for c in children[i + 1 :] if all(p.ndim < 2 for p in c.parameters())]
+    raise UserError(f"trainable: {type(module).__name__} has no list of blocks; use full or lora:R")
+
+
+def _in_single_precision(loaded: LoadedModel) -> LoadedModel:
+    found = {p.dtype for p in loaded.module.parameters() if p.requires_grad}
+    if found <= {torch.float32, torch.float64}:
+        return loaded
+    # all of it: a block in float32 cannot read the activations of one in half precision
+    note = f"the model was converted from {', '.join(sorted(map(str, found)))} to float32: it is trained"
+    return replace(loaded, module=loaded.module.float(), notes=(*loaded.notes, note))
+
+
+def _adapted(loaded: LoadedModel, rank: int, seed: int) -> LoadedModel:
+    if hasattr(loaded.module, "peft_config"):
+        return _same_adapter(loaded, rank)
+    if not hasattr(loaded.module, "save_pretrained"):
+        raise UserError(
+            f"trainable: lora:{rank} needs a transformers model, found a {type(loaded.module).__name__}; "
+            "use full or top:K"
+        )
+    need("peft", "llm")
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM" if loaded.kind == "text" else None,
+    )
+    with torch.random.fork_rng(devices=[]), quiet_peft(), clear_errors(f"{loaded.source} with lora:{rank}"):
+        torch.manual_seed(seed)
+        module = get_peft_model(loaded.module, config)
+    module.peft_config["default"].base_model_name_or_path = loaded.source
+    return _noted(replace(loaded, module=module))
+
+
+def _same_adapter(loaded: LoadedModel, rank: int) -> LoadedModel:
+    ranks = {getattr(c, "r", None) for c in loaded.module.peft_config.values()}  # type: ignore[operator]
+    if ranks != {rank}:
+        raise UserError(
+            f"trainable: found lora:{rank} for a model that has an adapter of rank "
+            f"{', '.join(sorted(map(str, ranks)))}; use that rank to train the adapter on, or merge it first"
+        )
+    loaded.module.requires_grad_(False)
+    for name, parameter in loaded.module.named_parameters():
+        if ".lora_" in name:
+            parameter.requires_grad_(True)
+            parameter.data = parameter.data.float()
+    return loaded
+
+
+def _noted(loaded: LoadedModel) -> LoadedModel:
+    frozen = {str(p.dtype) for p in loaded.module.parameters() if p.dtype in HALF}
+    if not frozen:
+        return loaded
+    note = f"the frozen base stays in {', '.join(sorted(frozen))}: differences of gradients need float32"
+    return replace(loaded, notes=(*loaded.notes, note))
