@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ofmu.report.labels import arrow, label
-from ofmu.report.model import RETRAIN, Losses, ScoreRow, Trajectory
+from ofmu.report.model import ORIGINAL, RETRAIN, Losses, ScoreRow
 from ofmu.report.style import (
     INK,
-    LINE,
     MUTED,
     OFMU_COLOUR,
     ORIGINAL_COLOUR,
     RETRAIN_COLOUR,
-    colours,
+    Style,
     figure,
     quiet,
+    spread_out,
     to_svg,
 )
-from ofmu.report.summary import methods_of, summarise
+from ofmu.report.summary import Summary, methods_of, summarise
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,8 @@ def losses_plot(losses: Losses, name: str) -> str:
         quiet(axes)
         for row, (_, _, values, colour) in enumerate(shown):
             _cloud(axes, values, -row, colour, (low, high))
-        axes.set_yticks([-row for row in range(len(shown))], [f"{a}\n{b}" for a, b, *_ in shown])
+        names = [f"{a}\n{b}" for a, b, *_ in shown]
+        axes.set_yticks([-row for row in range(len(shown))], names, color=INK)
         axes.set(xlim=(low, high), ylim=(-len(shown) + 0.6, 0.62), xlabel="loss of each sample (log scale)")
         _loss_ticks(axes, low, high)
         axes.set_title("← known by heart", loc="left", color=MUTED, fontsize=8.5)
@@ -73,7 +74,9 @@ def _cloud(axes: Axes, values: np.ndarray, level: float, colour: str, limits: tu
     )
     dots = np.quantile(values, np.linspace(0, 1, 200)) if len(values) > 200 else np.sort(values)
     depth = 0.09 + 0.16 * ((np.arange(len(dots)) * 0.618034) % 1)
-    axes.scatter(dots, level - depth, s=5, color=colour, alpha=0.55, linewidths=0)
+    # One path of short round strokes: a mark for each dot would make the page ten times as large.
+    strokes = np.stack([level - depth, level - depth - 0.004, np.full_like(dots, np.nan)], 1).ravel()
+    axes.plot(np.repeat(dots, 3), strokes, color=colour, alpha=0.6, linewidth=2.2, solid_capstyle="round")
     axes.vlines(float(np.median(values)), level - 0.3, level + 0.46, color=colour, linewidth=1.8)
 
 
@@ -85,130 +88,76 @@ def _loss_ticks(axes: Axes, low: float, high: float) -> None:
     axes.set_xticks(ticks, [("≤" if t == smallest else "") + f"{10.0**t:.4g}" for t in ticks])
 
 
-def metric_dots(rows: Sequence[ScoreRow], metrics: Sequence[str], name: str, title: str) -> str:
+def metric_dots(
+    rows: Sequence[ScoreRow], metrics: Sequence[str], styles: Mapping[str, Style], name: str, title: str
+) -> str:
     """A panel per metric, a line per method: the mean as a dot, ± sd as a bar, seeds as faint dots: SVG.
 
     Where Retrain's own value is best, it is drawn as a band (± sd) down the panel. `rows` are of one task.
     """
     methods = methods_of(rows)
-    across = min(3, len(metrics))
+    across = {1: 1, 2: 2, 4: 2}.get(len(metrics), 3)
     down = -(-len(metrics) // across)
     with figure(7.2, down * (0.2 * len(methods) + 0.68) + 0.05, name) as made:
+        spread_out(made)
         panels = made.subplots(down, across, sharey=True, squeeze=False).ravel()
         for panel, metric in zip(panels, metrics):
-            metric_panel(panel, rows, methods, metric)
+            metric_panel(panel, rows, styles, metric)
         for panel in panels[len(metrics) :]:
             panel.set_visible(False)
         shorts = ", ".join(label(metric).short for metric in metrics)
         return to_svg(made, name, title, f"{shorts} of {', '.join(methods)}; the numbers are in the table.")
 
 
-def metric_panel(axes: Axes, rows: Sequence[ScoreRow], methods: Sequence[str], metric: str) -> None:
+def metric_panel(axes: Axes, rows: Sequence[ScoreRow], styles: Mapping[str, Style], metric: str) -> None:
     """One metric of one task on given axes; a method without a value says "missing" in its line."""
-    table = summarise(rows, rows[0].task)
-    styles = colours(methods)
+    methods, table = methods_of(rows), summarise(rows, rows[0].task)
     better = next(row.higher_is_better for row in rows if row.metric == metric)
     quiet(axes)
     axes.set_title(f"{label(metric).short}  {arrow(better)}", color=INK, fontsize=9)
-    gold = table.get((RETRAIN, metric))
-    if better is None and gold and gold.mean is not None:
-        axes.axvspan(
-            gold.mean - (gold.sd or 0),
-            gold.mean + (gold.sd or 0),
-            color=RETRAIN_COLOUR,
-            alpha=0.12,
-            linewidth=0,
-        )
-        axes.axvline(gold.mean, color=RETRAIN_COLOUR, linewidth=0.9, dashes=(3, 2))
+    if better is None:
+        _retrain_band(axes, table.get((RETRAIN, metric)))
+    far = better is False and _far(table, metric)
     for level, method in enumerate(methods):
         cell = table.get((method, metric))
-        colour, marker = styles[method]
         if cell is None or cell.mean is None:
-            word = "–" if cell is None else "missing"
-            axes.text(
-                0.02,
-                -level,
-                word,
-                transform=axes.get_yaxis_transform(),
-                va="center",
-                color=MUTED,
-                fontsize=7.5,
-            )
-            continue
-        axes.hlines(
-            -level, cell.mean - (cell.sd or 0), cell.mean + (cell.sd or 0), color=colour, linewidth=1.6
-        )
-        axes.scatter(cell.values, [-level] * len(cell.values), s=9, color=colour, alpha=0.35, linewidths=0)
-        axes.scatter([cell.mean], [-level], s=30, color=colour, marker=marker, zorder=3, linewidths=0)
+            _word(axes, 0.03, -level, "–" if cell is None else "missing")
+        elif far and method == ORIGINAL:
+            _word(axes, 0.98, -level, f"{cell.mean:.3g} →")
+        else:
+            _dot(axes, -level, cell, styles[method])
     axes.set_yticks([-level for level in range(len(methods))], methods, color=INK)
     axes.set_ylim(-len(methods) + 0.4, 0.6)
     axes.margins(x=0.08)
+    if better is False:
+        axes.set_xlim(left=-0.04 * axes.get_xlim()[1])  # a distance: its zero is what matters
     axes.locator_params(axis="x", nbins=4)
 
 
-def trajectory_plot(runs: Sequence[Trajectory], methods: Sequence[str], name: str) -> str:
-    """Forget loss against its target, and retain loss against the original's level, over cost: SVG.
-
-    A line per run (method × seed) in the method's colour. `methods` are all of the page: colours agree.
-    """
-    styles = colours(methods)
-    runs = [run for run in runs if run.points]
-    with figure(7.2, 3.9, name) as made:
-        upper, lower = made.subplots(2, 1, sharex=True)
-        for axes, title, loss, level, word in (
-            (upper, "Loss on the forgotten samples", "forget_loss", "target", "target"),
-            (lower, "Loss on the samples to keep", "retain_loss", "retain_level", "original"),
-        ):
-            quiet(axes, grid="y")
-            axes.set_title(title, color=INK, fontsize=9)
-            for run in runs:
-                costs, values = [p.cost for p in run.points], [getattr(p, loss) for p in run.points]
-                axes.plot(costs, values, color=styles[run.method][0], linewidth=1.3, alpha=0.75)
-            _level(axes, [getattr(p, level) for run in runs for p in run.points], word)
-            _stretch(axes, [getattr(p, loss) for run in runs for p in run.points])
-        lower.set_xlabel("cost in gradient-equivalents")
-        _legend(upper, list(dict.fromkeys(run.method for run in runs)), styles)
-        return to_svg(made, name, f"The path of each run: {runs[0].task if runs else ''}", _ends(runs))
+def _retrain_band(axes: Axes, gold: Summary | None) -> None:
+    if gold is not None and gold.mean is not None:
+        spread = gold.sd or 0.0
+        axes.axvspan(gold.mean - spread, gold.mean + spread, color=RETRAIN_COLOUR, alpha=0.12, linewidth=0)
+        axes.axvline(gold.mean, color=RETRAIN_COLOUR, linewidth=0.9, dashes=(3, 2))
 
 
-def _level(axes: Axes, values: Sequence[float | None], word: str) -> None:
-    """A dashed line at the mean of a level (a band over its range), named at the right margin."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return
-    mean = sum(known) / len(known)
-    axes.axhspan(min(known), max(known), color=LINE, alpha=0.6, linewidth=0)
-    axes.axhline(mean, color=INK, linewidth=0.9, dashes=(4, 3))
-    axes.text(1.01, mean, word, transform=axes.get_yaxis_transform(), va="center", color=INK, fontsize=8)
+def _dot(axes: Axes, level: float, cell: Summary, style: Style) -> None:
+    mean, spread, (colour, marker) = cell.mean or 0.0, cell.sd or 0.0, style
+    axes.hlines(level, mean - spread, mean + spread, color=colour, linewidth=1.6)
+    axes.scatter(cell.values, [level] * len(cell.values), s=9, color=colour, alpha=0.35, linewidths=0)
+    axes.scatter([mean], [level], s=30, color=colour, marker=marker, zorder=3, linewidths=0)
 
 
-def _stretch(axes: Axes, values: Sequence[float]) -> None:
-    """A symmetric log axis where the values span more than a factor of 100."""
-    if values and max(values) > 100 * max(float(np.median(values)), SMALLEST):
-        axes.set_yscale("symlog", linthresh=max(float(np.median(values)), SMALLEST))
-    axes.set_ylim(bottom=min(0, *values) if values else None)
-    if axes.get_yscale() == "linear":
-        axes.locator_params(axis="y", nbins=4)
+def _word(axes: Axes, x: float, y: float, text: str) -> None:
+    """Text in a line of a panel, x in parts of its width; from the middle on it ends there."""
+    side = "right" if x > 0.5 else "left"
+    at = axes.get_yaxis_transform()
+    axes.text(x, y, text, transform=at, va="center", ha=side, color=MUTED, fontsize=7.5)
 
 
-def _legend(axes: Axes, methods: Sequence[str], styles: dict[str, tuple[str, str]]) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=styles[method][0], linewidth=2) for method in methods]
-    axes.legend(
-        lines,
-        methods,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=min(4, len(methods) or 1),
-        borderaxespad=0,
-    )
-
-
-def _ends(runs: Sequence[Trajectory]) -> str:
-    """Where each run ended, in words: what a reader who cannot see the figure needs."""
-    return "; ".join(
-        f"{run.method} seed {run.seed} ends at cost {run.points[-1].cost:.3g} with forget loss "
-        f"{run.points[-1].forget_loss:.3g} and retain loss {run.points[-1].retain_loss:.3g}"
-        for run in runs
-    )
+def _far(table: Mapping[tuple[str, str], Summary], metric: str) -> bool:
+    """Whether the original lies so far above all others that drawing it would squeeze them."""
+    means = {method: cell.mean for (method, name), cell in table.items() if name == metric}
+    others = [mean for method, mean in means.items() if method != ORIGINAL and mean is not None]
+    original = means.get(ORIGINAL)
+    return bool(others) and original is not None and max(others) > 0 and original > 2.5 * max(others)

@@ -10,6 +10,7 @@ from html import escape
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from ofmu.errors import UserError
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN
@@ -23,6 +24,7 @@ INK, MUTED, LINE, BACK = "#1d232b", "#606a76", "#d9dee4", "#ffffff"
 # Okabe and Ito's colours, the lighter ones darkened until they have contrast on white.
 OFMU_COLOUR, RETRAIN_COLOUR, ORIGINAL_COLOUR, FLOOR_COLOUR = "#0067b1", "#3a424c", "#8a929c", "#6d7681"
 OTHERS = ("#c4500a", "#0a8060", "#a8568a", "#977000", "#2f8fbf", "#7a4f9e")
+COMMON = {"graddiff": 0, "npo": 1, "simnpo": 2, "finetune": 3, "partial": 4, "gradientascent": 5}
 MARKERS = ("s", "^", "D", "v", "P", "X")
 # The same roles on a dark page; the page's style sheet defines the variables from this table.
 DARK = {
@@ -34,14 +36,34 @@ DARK = {
 SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Neue', Arial, sans-serif"
 
 
-def colours(methods: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by method. Known names always keep theirs; others take turns in order of name."""
+Style = tuple[str, str]  # colour and marker
+
+
+def colours(methods: Sequence[str]) -> dict[str, Style]:
+    """Colour and marker by method: fixed for references, OFMU and common baselines, the rest by their name.
+
+    Two methods get the same only where there are more than OTHERS has.
+    """
     fixed = {ORIGINAL: (ORIGINAL_COLOUR, "o"), RETRAIN: (RETRAIN_COLOUR, "o"), FLOOR: (FLOOR_COLOUR, "o")}
     styles = {method: fixed[method] for method in methods if method in fixed}
     styles |= {method: (OFMU_COLOUR, "o") for method in methods if is_ofmu(method)}
-    for index, method in enumerate(sorted({m for m in methods if m not in styles}, key=str.lower)):
-        styles[method] = OTHERS[index % len(OTHERS)], MARKERS[index % len(MARKERS)]
+    taken: list[int] = []
+    for method in sorted({m for m in methods if m not in styles}, key=lambda m: (_common(m) is None, m)):
+        if len(taken) == len(OTHERS):
+            taken = []
+        first = _common(method)
+        start = crc32(method.encode()) if first is None else first
+        slots = (slot % len(OTHERS) for slot in range(start, start + len(OTHERS)))
+        slot = next(slot for slot in slots if slot not in taken)
+        taken.append(slot)
+        styles[method] = OTHERS[slot], MARKERS[slot]
     return styles
+
+
+def _common(method: str) -> int | None:
+    """The place in OTHERS of a common baseline."""
+    key = re.sub(r"[^a-z]", "", method.lower())
+    return next((slot for start, slot in COMMON.items() if key.startswith(start)), None)
 
 
 @contextmanager
@@ -70,6 +92,15 @@ def figure(width: float, height: float, name: str) -> Iterator[Figure]:
         made = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(made)
         yield made
+
+
+def spread_out(made: Figure) -> None:
+    """Room between panels, so that the last number of one axis keeps clear of the next one's first."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = made.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(wspace=0.07, hspace=0.06)
 
 
 def quiet(axes: Axes, grid: str = "x") -> None:

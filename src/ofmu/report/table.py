@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ofmu.report.grid import ABSENT, MISSING, Cell, Column, Grid, decimals, grid, number, parts
 from ofmu.report.model import REFERENCES, Cost, ScoreRow
-from ofmu.report.summary import ABSENT, MISSING, Cell, Column, Grid, decimals, grid, number, tasks_of
+from ofmu.report.summary import tasks_of
 
 COST_COLUMNS = (
     ("gradients", "gradients"),
@@ -54,22 +55,14 @@ def print_scores(
 
 def _chunks(whole: Grid, width: int) -> list[list[int]]:
     """Column numbers grouped so that each group fits beside the method names; at least one a group."""
-    names = max(len(line.method) for line in whole.lines) + 2
-    room, chunks, used = width - names - 7, [[]], 0  # type: tuple[int, list[list[int]], int]
-    for index, column in enumerate(whole.columns):
-        parts = [
-            column.label.short,
-            column.arrow,
-            column.n,
-            *(line.cells[index].text for line in whole.lines),
-        ]
-        need = max(map(len, parts)) + 2
-        if chunks[-1] and used + need > room:
-            chunks.append([])
-            used = 0
-        chunks[-1].append(index)
-        used += need
-    return chunks
+
+    def needed(index: int) -> int:
+        column = whole.columns[index]
+        cells = [line.cells[index].text for line in whole.lines]
+        return max(map(len, [column.label.short, column.arrow, column.n, *cells])) + 2
+
+    names = max(len(line.method) for line in whole.lines) + len("  seeds")
+    return [[i for _, columns in table for i in columns] for table in parts(whole, needed, width - names)]
 
 
 def _score_table(whole: Grid, columns: Sequence[int], title: str) -> Table:
