@@ -11,7 +11,7 @@ from ofmu.errors import UserError
 from ofmu.report.grid import Grid, grid, parts
 from ofmu.report.labels import GROUPS, Group, label
 from ofmu.report.limits import limits_of
-from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Page, TaskSection
+from ofmu.report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Page, TaskSection
 from ofmu.report.path import trajectory_plot
 from ofmu.report.plots import losses_plot, metric_dots
 from ofmu.report.scores import write_text
@@ -69,6 +69,7 @@ def render(page: Page) -> str:
         methods={name: text for name, text in METHODS.items() if name in methods},
         limits=limits_of(page),
         cost_columns=[name for _, name in COST_COLUMNS],
+        references=REFERENCES,
         light=list(DARK),
         dark=DARK,
     )

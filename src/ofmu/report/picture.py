@@ -9,7 +9,7 @@ from ofmu.errors import UserError
 from ofmu.report.labels import label
 from ofmu.report.model import Page, TaskSection
 from ofmu.report.plots import metric_panel
-from ofmu.report.style import INK, MUTED, colours, figure, to_png
+from ofmu.report.style import INK, MUTED, colours, figure, spread_out, to_png
 from ofmu.report.summary import methods_of
 
 # By label (keys differ between callers), with what a reader who knows no metric is told.
@@ -32,6 +32,7 @@ def demo_picture(page: Page, path: Path) -> Path:
     most = max(len(methods_of(task.rows)) for task, _ in halves)
     styles = colours(methods_of(page.rows))
     with figure(5.7 * len(halves), 0.29 * most + 1.5, "demo") as made:
+        spread_out(made)
         columns = made.subfigures(1, len(halves), wspace=0.03, squeeze=False)[0]
         for part, (task, metrics) in zip(columns, halves):
             panels = part.subplots(1, 2, sharey=True)

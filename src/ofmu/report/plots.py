@@ -121,7 +121,7 @@ def metric_panel(axes: Axes, rows: Sequence[ScoreRow], styles: Mapping[str, Styl
     for level, method in enumerate(methods):
         cell = table.get((method, metric))
         if cell is None or cell.mean is None:
-            _word(axes, 0.03, -level, "–" if cell is None else "missing")
+            _word(axes, 0.06, -level, "–" if cell is None else "missing")
         elif far and method == ORIGINAL:
             _word(axes, 0.98, -level, f"{cell.mean:.3g} →")
         else:

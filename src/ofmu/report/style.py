@@ -100,7 +100,7 @@ def spread_out(made: Figure) -> None:
 
     engine = made.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(wspace=0.07, hspace=0.06)
+        engine.set(wspace=0.07, hspace=0.06, w_pad=0.06, h_pad=0.06)
 
 
 def quiet(axes: Axes, grid: str = "x") -> None:
@@ -124,17 +124,17 @@ def to_svg(made: Figure, name: str, title: str, description: str) -> str:
     head = (
         f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
     )
-    opening = f'<svg role="img" aria-labelledby="{name}-title {name}-desc"'
+    opening = f'<svg role="img" aria-labelledby="{name}-title {name}-desc" font-family="{SANS}"'
     box = re.search(r'viewBox="[^"]*"', svg)
     return f"{opening} {box.group() if box else ''}>{head}{svg[svg.index('>') + 1 :]}"
 
 
 def _themed(style: str) -> str:
-    """Colours as the page's variables (with themselves for a reader without), fonts as the reader's own."""
+    """Colours as the page's variables (with themselves for a reader without), fonts as the whole figure's."""
     style = re.sub(
         r"#[0-9a-f]{6}\b", lambda c: variable(c.group()) if c.group() in DARK else c.group(), style
     )
-    return style.replace("'DejaVu Sans', sans-serif", SANS).replace("'DejaVu Sans'", SANS)
+    return re.sub(r" font-family: [^;\"]*;?", "", style)
 
 
 def variable(colour: str) -> str:

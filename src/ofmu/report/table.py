@@ -31,9 +31,9 @@ def score_tables(rows: Sequence[ScoreRow], width: int = 100) -> list[Table]:
     tables = []
     for task in tasks_of(rows):
         whole = grid(rows, task)
-        for part, columns in enumerate(_chunks(whole, width)):
-            title = escape(task) + (" (continued)" if part else "")
-            tables.append(_score_table(whole, columns, title))
+        for headings, columns in _chunks(whole, width):
+            title = " · ".join([task] if len(columns) == len(whole.columns) else [task, *headings])
+            tables.append(_score_table(whole, columns, escape(title)))
     return tables
 
 
@@ -53,8 +53,8 @@ def print_scores(
         console.print(cost_table([cost for cost in costs if cost.task == task]))
 
 
-def _chunks(whole: Grid, width: int) -> list[list[int]]:
-    """Column numbers grouped so that each group fits beside the method names; at least one a group."""
+def _chunks(whole: Grid, width: int) -> list[tuple[list[str], list[int]]]:
+    """Headings and column numbers of tables that fit beside the method names."""
 
     def needed(index: int) -> int:
         column = whole.columns[index]
@@ -62,7 +62,8 @@ def _chunks(whole: Grid, width: int) -> list[list[int]]:
         return max(map(len, [column.label.short, column.arrow, column.n, *cells])) + 2
 
     names = max(len(line.method) for line in whole.lines) + len("  seeds")
-    return [[i for _, columns in table for i in columns] for table in parts(whole, needed, width - names)]
+    tables = parts(whole, needed, width - names)
+    return [([name for name, _ in table], [i for _, columns in table for i in columns]) for table in tables]
 
 
 def _score_table(whole: Grid, columns: Sequence[int], title: str) -> Table:
@@ -106,15 +107,18 @@ def _percent(value: float) -> str:
 
 
 def cost_table(costs: Sequence[Cost]) -> Table:
-    """What each method took: gradient-equivalents, share of retraining, seconds, memory."""
+    """What each method took: gradient-equivalents, share of retraining, seconds, memory; tuning below."""
     title = f"{escape(costs[0].task)}: cost" if costs else "cost"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for _, name in COST_COLUMNS:
-        table.add_column(name, justify="right")
-    table.add_column("tuning")
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+    tuned: dict[str, list[str]] = {}
     for method, texts, tuning in cost_lines(costs):
-        table.add_row(escape(method), *texts, escape(tuning))
+        table.add_row(escape(method), *texts)
+        tuned.setdefault(tuning, []).append(method)
+    lines = [f"tuning of {', '.join(methods)}: {tuning}" for tuning, methods in tuned.items()]
+    table.caption, table.caption_justify, table.caption_style = escape("\n".join(lines)), "left", "dim"
     return table
 
 
