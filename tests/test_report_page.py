@@ -243,3 +243,8 @@ def test_labels_explain_themselves():
         assert known.meaning.endswith("."), name
     assert label("Forget-Quality") == label("ks p") == LABELS["ks_p"]
     assert label("My metric").group == "other"
+
+
+def test_a_section_holds_the_rows_of_its_own_task_only():
+    with pytest.raises(ValueError, match="name the tasks"):
+        TaskSection("mine", "", rows_of("yours", {"OFMU": (1.0,)}, {"UA": None}, 1, {}))

@@ -182,6 +182,11 @@ class TaskSection:
     costs: Sequence[Cost] = ()
     notes: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        others = sorted({row.task for row in self.rows} - {self.name})
+        if others:
+            raise ValueError(f"rows of section {self.name!r} name the tasks {others}, expected only its own")
+
 
 @dataclass(frozen=True)
 class Page:

@@ -20,6 +20,7 @@ from ofmu.report.summary import methods_of, metrics_of
 from ofmu.report.table import COST_COLUMNS, cost_lines
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 WIDEST = 7  # metric columns beside each other
@@ -48,17 +49,7 @@ def render(page: Page) -> str:
 
     Raises UserError where jinja2 or matplotlib is not installed.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError as error:
-        raise UserError('pages need jinja2, which is not installed: pip install "ofmu[report]"') from error
-    environment = Environment(
-        loader=PackageLoader("ofmu.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     methods = methods_of(page.rows)
     styles = colours([*methods, *(run.method for task in page.tasks for run in task.trajectories)])
     names = [label(metric) for metric in metrics_of(page.rows)]
@@ -75,6 +66,20 @@ def render(page: Page) -> str:
     )
 
 
+def _environment() -> Environment:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError as error:
+        raise UserError('pages need jinja2, which is not installed: pip install "ofmu[report]"') from error
+    return Environment(
+        loader=PackageLoader("ofmu.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def write_page(path: Path, page: Page) -> Path:
     """Write the page whole or not at all; see `render`."""
     write_text(path, render(page))
@@ -84,7 +89,7 @@ def write_page(path: Path, page: Page) -> Path:
 def _view(task: TaskSection, styles: Mapping[str, Style], name: str) -> TaskView:
     from markupsafe import Markup  # our own SVG: every text in it was escaped when it was drawn
 
-    table = grid(task.rows, task.rows[0].task if task.rows else task.name)
+    table = grid(task.rows, task.name)
     dots: dict[Group, Markup] = {}
     for group, question in GROUPS.items():
         metrics = [column.metric for column in table.columns if column.label.group == group]
