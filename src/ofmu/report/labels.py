@@ -1,0 +1,109 @@
+"""What a person reads in place of a metric's key: a label, a plain explanation, the question it answers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Group = Literal["forgotten", "kept", "near", "other"]
+GROUPS: dict[Group, str] = {
+    "forgotten": "Was it forgotten?",
+    "kept": "Was the rest kept?",
+    "near": "How near to Retrain?",
+    "other": "Other measurements",
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """short: for a column. meaning: one plain sentence. group: the question it helps to answer."""
+
+    short: str
+    meaning: str
+    group: Group
+
+
+_PROBABILITY = Label(
+    "forget prob.",
+    "Probability of the true answer to the forgotten questions (per token, geometric mean).",
+    "forgotten",
+)
+_NLL = Label(
+    "forget NLL", "Loss on the forgotten answers, in nats per token: high means unlikely.", "forgotten"
+)
+_NLL_ERROR = Label(
+    "NLL error",
+    "Mean distance, sample by sample, between the loss and Retrain's loss, in nats per token.",
+    "near",
+)
+_RETAIN = Label("retain prob.", "Probability of the true answers to the questions to be kept.", "kept")
+_UNSEEN = Label(
+    "unseen prob.",
+    "Probability of true answers about others nobody trained on: shows collateral damage.",
+    "kept",
+)
+_KS = Label(
+    "KS p",
+    "Forget quality: p-value that the truth ratios are distributed as Retrain's. Small means "
+    "that they can be told apart. Broken models can score well: read it beside the retain columns.",
+    "near",
+)
+_ROUGE = Label(
+    "ROUGE-L", "Word overlap of the model's answers with the forgotten true ones (0 to 1).", "forgotten"
+)
+_UTILITY = Label(
+    "utility", "Model utility: harmonic mean of what is kept on retained, related and general text.", "kept"
+)
+
+LABELS: dict[str, Label] = {
+    "ua": Label("UA", "Unlearning accuracy: share of the forgotten samples now misclassified.", "forgotten"),
+    "mia": Label(
+        "MIA", "Share of the forgotten samples that a confidence attack calls never trained on.", "forgotten"
+    ),
+    "ra": Label("RA", "Accuracy on the training samples to be kept.", "kept"),
+    "ta": Label("TA", "Accuracy on test samples (without a forgotten class).", "kept"),
+    "gap": Label("gap", "Mean distance to Retrain over UA, RA, TA and MIA, in points.", "near"),
+    "w1": Label(
+        "W1",
+        "Distance between the distributions of confidence on the forgotten samples and Retrain's, × 100.",
+        "near",
+    ),
+    "ps": Label(
+        "PS", "Distance to Retrain's confidence, sample by sample, × 100: sees what the gap hides.", "near"
+    ),
+    "ks_p": _KS,
+    "forget_quality": _KS,
+    "truth_ratio": Label(
+        "truth ratio",
+        "Probability of wrong answers over that of the true one, on the forgotten questions.",
+        "forgotten",
+    ),
+    "forget_nll": _NLL,
+    "forget_probability": _PROBABILITY,
+    "forget_prob": _PROBABILITY,
+    "retain_probability": _RETAIN,
+    "retain_prob": _RETAIN,
+    "unseen_probability": _UNSEEN,
+    "unseen_prob": _UNSEEN,
+    "nll_error": _NLL_ERROR,
+    "per_sample_nll_error": _NLL_ERROR,
+    "rouge_l": _ROUGE,
+    "forget_rouge_l": _ROUGE,
+    "retain_rouge_l": Label(
+        "retain ROUGE-L", "Word overlap with the true answers to be kept (0 to 1).", "kept"
+    ),
+    "model_utility": _UTILITY,
+    "mu": _UTILITY,
+}
+
+
+def label(metric: str) -> Label:
+    """The label of a metric; an unknown one is its own label, in the group "other"."""
+    key = re.sub(r"[\s\-_]+", "_", metric.strip().lower())
+    return LABELS.get(key) or Label(metric, "", "other")
+
+
+def arrow(higher_is_better: bool | None) -> str:
+    """↑ higher is better, ↓ lower is better, ≈Retrain: Retrain's own value is best."""
+    return {True: "↑", False: "↓", None: "≈Retrain"}[higher_is_better]
