@@ -70,9 +70,7 @@ def rows_of(
                 if metric in ("retain_probability", "model_utility", "ks_p"):
                     noisy = min(1.0, value + 0.05 * value * rng.standard_normal())
                 rows.append(
-                    ScoreRow(
-                        task, method, seed, metric, float(noisy), counts.get(metric, 40), metrics[metric]
-                    )
+                    ScoreRow(task, method, seed, metric, float(noisy), counts.get(metric, 40), metrics[metric])
                 )
     return rows
 
@@ -89,9 +87,7 @@ def runs_of(task: str, methods: list[str], seeds: int, target: float, retain: fl
                 pull = 0.35 if method == "OFMU" else 0.22
                 goal = target if method == "OFMU" else 1.7 * target
                 forget = max(0.0, forget + pull * (goal - forget) + 0.04 * target * rng.standard_normal())
-                kept = max(
-                    0.0, retain * (1 + 6 * np.exp(-step / 3) * abs(rng.standard_normal()) * (step > 0))
-                )
+                kept = max(0.0, retain * (1 + 6 * np.exp(-step / 3) * abs(rng.standard_normal()) * (step > 0)))
             runs.append(Trajectory(task, method, seed, points))
     return runs
 

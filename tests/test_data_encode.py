@@ -117,9 +117,7 @@ def test_truncation_cuts_the_right_and_refuses_to_cut_the_whole_answer():
     ids, cut = Encoder(TOKENIZER, max_length=free + 1)(RECORD)
     assert ids == full[: free + 1]
     assert cut == [IGNORE] * free + [full[free]]
-    with pytest.raises(
-        UserError, match=rf"row 'r1': the prompt alone has {free} tokens, so max_length = {free}"
-    ):
+    with pytest.raises(UserError, match=rf"row 'r1': the prompt alone has {free} tokens, so max_length = {free}"):
         Encoder(TOKENIZER, max_length=free)(RECORD)
     samples = TextSamples([RECORD], Encoder(TOKENIZER, max_length=free))
     with pytest.raises(UserError, match="records, row 1: the prompt alone"):
@@ -128,9 +126,7 @@ def test_truncation_cuts_the_right_and_refuses_to_cut_the_whole_answer():
 
 def test_a_template_whose_prompt_is_no_prefix_is_refused():
     odd = "{% for m in messages %}{{ m['content'] }}|{% endfor %}{% if add_generation_prompt %}>>{% endif %}"
-    with pytest.raises(
-        UserError, match="row 'r1': with template 'chat' the tokens of the prompt are no prefix"
-    ):
+    with pytest.raises(UserError, match="row 'r1': with template 'chat' the tokens of the prompt are no prefix"):
         Encoder.of(byte_tokenizer(odd))(RECORD)
 
 

@@ -22,9 +22,7 @@ def test_the_same_seed_gives_the_same_text_on_every_platform():
     made = people(3)
     assert made == people(3)
     assert made != people(4)
-    text = json.dumps(
-        [[r.id, r.prompt, r.completion, dict(r.meta)] for g in groups(made).values() for r in g]
-    )
+    text = json.dumps([[r.id, r.prompt, r.completion, dict(r.meta)] for g in groups(made).values() for r in g])
     assert sha256(text.encode()).hexdigest()[:12] == "c0832ec5de0f"
 
 
@@ -71,9 +69,7 @@ def test_a_quarter_of_the_retained_people_resemble_a_forgotten_one(seed):
         kept = {(r.meta["person"], r.meta["kind"]): r for r in records}
         names = {person for person, _ in kept}
         towns = {p: [t for t in words.TOWNS if t in kept[p, "town"].completion] for p in names}
-        jobs = {
-            p: max((j for j in words.JOBS if j in kept[p, "profession"].completion), key=len) for p in names
-        }
+        jobs = {p: max((j for j in words.JOBS if j in kept[p, "profession"].completion), key=len) for p in names}
         return {p: {p.split()[1], towns[p][0], jobs[p]} for p in names}
 
     forgotten = set.union(*traits(made.forget).values())

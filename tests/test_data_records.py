@@ -47,9 +47,7 @@ def test_record_fields_of_every_format():
     assert (pair.id, pair.prompt, pair.completion, dict(pair.meta)) == ("7", "p", "c", {"k": 3})
     plain = make_record({"text": "words", "question": None, "answer": None}, "f:1")
     assert (plain.prompt, plain.completion, plain.text, plain.messages) == ("", "words", "words", ())
-    turns = [
-        {"role": role, "content": role[0]} for role in ("system", "user", "assistant", "user", "assistant")
-    ]
+    turns = [{"role": role, "content": role[0]} for role in ("system", "user", "assistant", "user", "assistant")]
     chat = make_record({"messages": turns}, "f:1")
     assert (chat.prompt, chat.completion, len(chat.messages)) == ("u", "a", 5)
 
@@ -261,9 +259,7 @@ def test_indexing_slices_and_unknown_columns(tmp_path):
 
 
 def test_split_by_ids_and_by_column(tmp_path):
-    records = open_records(
-        write(tmp_path / "d.jsonl", [{**row, "id": f"r{i}"} for i, row in enumerate(ROWS)])
-    )
+    records = open_records(write(tmp_path / "d.jsonl", [{**row, "id": f"r{i}"} for i, row in enumerate(ROWS)]))
     (tmp_path / "ids.txt").write_text("r4\n\nr1\n")
     (tmp_path / "ids.json").write_text('["r1", "r4"]')
     for ids in (["r4", "r1"], tmp_path / "ids.txt", str(tmp_path / "ids.json")):

@@ -20,9 +20,7 @@ from ofmu.data.tofu import authors, idontknow, load_tofu
 from ofmu.errors import UserError
 
 HERE = Path(os.environ.get("OFMU_DATA_DIR", "nowhere"))
-needs_tofu = pytest.mark.skipif(
-    not (HERE / "tofu").is_dir(), reason="OFMU_DATA_DIR names no directory with tofu/"
-)
+needs_tofu = pytest.mark.skipif(not (HERE / "tofu").is_dir(), reason="OFMU_DATA_DIR names no directory with tofu/")
 needs_images = pytest.mark.skipif(
     not (HERE / "cifar10-ci").is_dir(), reason="OFMU_DATA_DIR names no directory with cifar10-ci/"
 )
@@ -36,17 +34,14 @@ def lines(name):
 def test_tofu_forget_and_retain_are_the_official_files():
     for percent, retained in ((1, 99), (5, 95), (10, 90)):
         tofu = load_tofu(forget=f"forget{percent:02d}")
-        assert [r.completion for r in tofu.forget] == [
-            x["answer"] for x in lines(f"forget{percent:02d}.json")
-        ]
+        assert [r.completion for r in tofu.forget] == [x["answer"] for x in lines(f"forget{percent:02d}.json")]
         assert [r.prompt for r in tofu.retain] == [x["question"] for x in lines(f"retain{retained}.json")]
         check_disjoint(tofu.forget, tofu.retain)
     assert tofu.forget.ids[0] == "tofu/3600"
     assert len(tofu.retain_perturbed) == 400
     assert (len(tofu.real_authors), len(tofu.world_facts)) == (100, 117)
     assert (
-        tofu.world_facts[0].meta["perturbed_answer"]
-        == lines("world_facts_perturbed.json")[0]["perturbed_answer"]
+        tofu.world_facts[0].meta["perturbed_answer"] == lines("world_facts_perturbed.json")[0]["perturbed_answer"]
     )
 
 
@@ -142,9 +137,7 @@ def png(value, size=4, mode="RGB"):
 
 
 def picture_table(path, cells, labels, **more):
-    pq.write_table(
-        pa.table({"image": [{"bytes": c, "path": "x"} for c in cells], "label": labels, **more}), path
-    )
+    pq.write_table(pa.table({"image": [{"bytes": c, "path": "x"} for c in cells], "label": labels, **more}), path)
     return path
 
 

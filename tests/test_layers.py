@@ -60,9 +60,7 @@ def violations(root: Path) -> list[str]:
             if top == "ofmu":
                 target = rest[0] if rest else own
                 known = target in MAY_IMPORT  # anything else is a name in the package's __init__
-                if (known and target not in MAY_IMPORT[own] | {own}) or not (
-                    known or target == "__version__"
-                ):
+                if (known and target not in MAY_IMPORT[own] | {own}) or not (known or target == "__version__"):
                     found.append(f"{where}: {own} imports {name}")
             elif own == "core" and top not in sys.stdlib_module_names | {"torch"}:
                 found.append(f"{where}: core imports {name}, not torch")

@@ -80,9 +80,7 @@ def test_w1_ignores_order_and_is_the_sorted_difference(pairs, random):
     assert metrics.wasserstein_confidence(shuffled, ours).value == pytest.approx(0, abs=1e-9)
 
 
-@given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=6), st.lists(st.integers(0, 4), min_size=1, max_size=6)
-)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_w1_is_zero_only_for_the_same_multiset(ours, theirs):
     theirs = (theirs * len(ours))[: len(ours)]
     w1 = metrics.wasserstein_confidence(np.array(ours) / 4, np.array(theirs) / 4).value

@@ -21,9 +21,7 @@ def test_mean_score_names_its_spread():
 
 
 def test_aggregate_is_mean_and_sample_deviation_over_seeds():
-    result = aggregate(
-        [Score(value, 100, 0.1, "standard error", False, "points") for value in (1.0, 2.0, 4.0)]
-    )
+    result = aggregate([Score(value, 100, 0.1, "standard error", False, "points") for value in (1.0, 2.0, 4.0)])
     assert result.value == pytest.approx(7 / 3)
     assert result.spread == pytest.approx(math.sqrt(7 / 3))
     assert (result.n, result.unit, result.higher_is_better) == (3, "points", False)

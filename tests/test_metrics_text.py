@@ -75,9 +75,7 @@ def test_forget_quality_controls():
 )
 def test_forget_quality_is_the_same_for_the_reciprocal(ours, theirs):
     ours, theirs = 2.0 ** np.array(ours), 2.0 ** np.array(theirs)
-    assert metrics.forget_quality(1 / ours, 1 / theirs).p == pytest.approx(
-        metrics.forget_quality(ours, theirs).p
-    )
+    assert metrics.forget_quality(1 / ours, 1 / theirs).p == pytest.approx(metrics.forget_quality(ours, theirs).p)
 
 
 def test_model_utility_is_the_harmonic_mean_of_nine():

@@ -56,9 +56,7 @@ def vit() -> nn.Module:
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     x, y = a.state_dict(), b.state_dict()
-    return list(x) == list(y) and all(
-        torch.equal(x[key], y[key]) and x[key].dtype == y[key].dtype for key in x
-    )
+    return list(x) == list(y) and all(torch.equal(x[key], y[key]) and x[key].dtype == y[key].dtype for key in x)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

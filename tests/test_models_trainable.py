@@ -81,9 +81,7 @@ def test_full_trains_everything_even_after_freezing(llama):
 def test_top_of_a_language_model_is_its_last_blocks_and_the_norm(tied, k):
     loaded = LoadedModel(from_scratch({**CONFIG, "tie_word_embeddings": tied}, 0), "text")
     blocks = tuple(f"model.layers.{i}." for i in range(3 - k, 3))
-    expected = {n for n, _ in loaded.module.named_parameters() if n.startswith(blocks)} | {
-        "model.norm.weight"
-    }
+    expected = {n for n, _ in loaded.module.named_parameters() if n.startswith(blocks)} | {"model.norm.weight"}
     assert trained(apply_trainable(loaded, f"top:{k}")) == expected
 
 
@@ -94,9 +92,7 @@ def test_top_of_gpt2_that_names_things_differently():
     loaded = LoadedModel(transformers.GPT2LMHeadModel(config), "text")
     found = trained(apply_trainable(loaded, "top:1"))
     assert found == {
-        n
-        for n, _ in loaded.module.named_parameters()
-        if n.startswith(("transformer.h.1.", "transformer.ln_f"))
+        n for n, _ in loaded.module.named_parameters() if n.startswith(("transformer.h.1.", "transformer.ln_f"))
     }
 
 
@@ -160,8 +156,7 @@ def test_lora_is_on_every_projection_and_starts_as_the_model(llama):
 def test_lora_is_decided_by_its_seed(llama):
     random_state = torch.get_rng_state()
     a, b, c = (
-        apply_trainable(LoadedModel(copy.deepcopy(llama.module), "text"), "lora:2", seed)
-        for seed in (1, 1, 2)
+        apply_trainable(LoadedModel(copy.deepcopy(llama.module), "text"), "lora:2", seed) for seed in (1, 1, 2)
     )
     assert torch.equal(torch.get_rng_state(), random_state)
     x, y, z = (next(p for p in m.module.parameters() if p.requires_grad) for m in (a, b, c))
@@ -190,9 +185,7 @@ def test_adapter_alone_is_saved_and_comes_back_with_its_base(on_disk, tmp_path):
     target.mkdir()
     save_model(loaded, target)
     assert not (target / "model.safetensors").exists()
-    assert (
-        json.loads((target / "adapter_config.json").read_text())["base_model_name_or_path"] == on_disk.source
-    )
+    assert json.loads((target / "adapter_config.json").read_text())["base_model_name_or_path"] == on_disk.source
     again = load_model(target)
     assert again.source == str(target)
     assert again.settings == {"max_length": 9}

@@ -68,9 +68,7 @@ def test_a_failure_with_a_checkpoint_can_be_resumed(tmp_path):
     assert names(tmp_path) == ["out.partial"]
     assert "--resume" in error.__notes__[0]
     assert "out.partial" in error.__notes__[0]
-    with pytest.raises(
-        UserError, match=r"out\.partial holds an interrupted run; go on with --resume, or discard"
-    ):
+    with pytest.raises(UserError, match=r"out\.partial holds an interrupted run; go on with --resume, or discard"):
         Output(out).__enter__()
     with Output(out, resume=True) as output:
         assert output.resuming

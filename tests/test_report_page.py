@@ -117,9 +117,7 @@ def test_a_missing_number_says_missing_and_why():
 
 def test_whatever_is_given_is_escaped():
     example = page()
-    rows = [
-        replace(row, method=EVIL, metric=row.metric + EVIL, task=EVIL) for row in example.tasks[2].rows[:3]
-    ]
+    rows = [replace(row, method=EVIL, metric=row.metric + EVIL, task=EVIL) for row in example.tasks[2].rows[:3]]
     answers = example.tasks[2].answers
     task = TaskSection(
         EVIL, EVIL, rows,
@@ -154,9 +152,7 @@ def test_the_page_stands_without_retrain_targets_answers_or_anything():
         ]
         rows = [row for row in task.rows if not row.method.startswith(RETRAIN)]
         tasks.append(
-            replace(
-                task, rows=rows, trajectories=runs, losses=replace(task.losses, retrain=None, unseen=None)
-            )
+            replace(task, rows=rows, trajectories=runs, losses=replace(task.losses, retrain=None, unseen=None))
         )
     text = Reader(render(replace(example, tasks=tasks))).text
     assert "no model was retrained" in text

@@ -149,9 +149,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
     def fill(folder):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(
-        UserError, match=r"store: no space left for .*free\). The store's other entries are whole"
-    ):
+    with pytest.raises(UserError, match=r"store: no space left for .*free\). The store's other entries are whole"):
         Store(tmp_path).get_or_make({}, fill)
     assert names(tmp_path) == []
 
@@ -322,9 +320,7 @@ def test_a_meter_sees_a_peak_that_is_gone_and_not_one_before_it():
     size = 2**27
     assert quiet.usage.peak_bytes - quiet.usage.start_bytes < size / 4
     assert inner.usage.peak_bytes - inner.usage.start_bytes < size / 4
-    assert (
-        outer.usage.peak_bytes - outer.usage.start_bytes > size * 0.9
-    )  # though the inner meter reset the mark
+    assert outer.usage.peak_bytes - outer.usage.start_bytes > size * 0.9  # though the inner meter reset the mark
 
 
 def test_where_the_mark_cannot_be_reset_the_peak_is_said_to_be_the_process_own(monkeypatch, tmp_path):

@@ -100,6 +100,4 @@ def _request(forget: str, seed: int) -> tuple[int, int | None]:
             return 0, int(value or seed % CLASSES)
     except ValueError:
         pass
-    raise UserError(
-        f"forget: found '{forget}', expected 'random:0.1' (a share below 1) or 'class:3' (0 to 9)"
-    )
+    raise UserError(f"forget: found '{forget}', expected 'random:0.1' (a share below 1) or 'class:3' (0 to 9)")

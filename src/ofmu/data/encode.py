@@ -52,9 +52,7 @@ class Encoder:
                 raise UserError("template 'chat': the tokenizer has no (single) chat template; use 'plain'")
             object.__setattr__(self, "chat_template", own)
         if self.template == "plain" and self.tokenizer.eos_token_id is None:
-            raise UserError(
-                "template 'plain': the tokenizer has no eos_token, so answers could not end; set one"
-            )
+            raise UserError("template 'plain': the tokenizer has no eos_token, so answers could not end; set one")
 
     @classmethod
     def of(cls, tokenizer: Any, max_length: int = 512) -> Encoder:
@@ -65,12 +63,8 @@ class Encoder:
     @classmethod
     def from_settings(cls, tokenizer: Any, settings: Mapping[str, Any]) -> Encoder:
         """The encoder that `settings` describes, with its saved template text rather than the tokenizer's."""
-        if settings["loss"] != LOSS_RULE or (
-            settings["template"] == "plain" and settings["text"] != PLAIN_TEXT
-        ):
-            raise UserError(
-                f"encoder settings were made by another version of this library: {dict(settings)}"
-            )
+        if settings["loss"] != LOSS_RULE or (settings["template"] == "plain" and settings["text"] != PLAIN_TEXT):
+            raise UserError(f"encoder settings were made by another version of this library: {dict(settings)}")
         text = settings["text"] if settings["template"] == "chat" else None
         return cls(tokenizer, settings["template"], settings["max_length"], text)
 
@@ -156,9 +150,7 @@ class Encoder:
 def _plain(messages: Sequence[Message]) -> str:
     unknown = {message.role for message in messages} - PLAIN.keys()
     if unknown:
-        raise UserError(
-            f"template 'plain' knows the roles {', '.join(PLAIN)}; found {', '.join(sorted(unknown))}"
-        )
+        raise UserError(f"template 'plain' knows the roles {', '.join(PLAIN)}; found {', '.join(sorted(unknown))}")
     return "\n".join(PLAIN[message.role].format(message.content) for message in messages)
 
 

@@ -34,9 +34,7 @@ def items_of(source: str | Path | Sequence[Path], name: str | None) -> Iterator[
         elif file.is_file() and file.suffix == ".parquet":
             yield from _parquet_items(file, name or file.stem)
         else:
-            raise UserError(
-                f"{file}: expected a parquet file or a directory with one folder of images a class"
-            )
+            raise UserError(f"{file}: expected a parquet file or a directory with one folder of images a class")
 
 
 def _folder_items(root: Path) -> Iterator[Item]:
@@ -88,7 +86,5 @@ def picture_of(item: Item, size: int | None, mode: str | None) -> np.ndarray:
         with Image.open(source) as image:
             shown = image.convert(mode or ("L" if image.mode in ("L", "1") else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{item.place}: the image cannot be read ({error}); repair it or leave it out"
-        ) from None
+        raise UserError(f"{item.place}: the image cannot be read ({error}); repair it or leave it out") from None
     return np.asarray(shown if size is None else shown.resize((size, size), Image.Resampling.BILINEAR))

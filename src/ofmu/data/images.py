@@ -101,9 +101,7 @@ def _normalised(
     middle = torch.tensor(mean) if mean is not None else pixels.mean(every)
     scale = torch.tensor(std) if std is not None else pixels.std(every).clamp_min(1e-3)
     if not len(middle) == len(scale) == pixels.shape[1]:
-        raise UserError(
-            f"mean and std have {len(middle)} and {len(scale)} numbers for {pixels.shape[1]} channels"
-        )
+        raise UserError(f"mean and std have {len(middle)} and {len(scale)} numbers for {pixels.shape[1]} channels")
     pixels.sub_(middle[:, None, None]).div_(scale[:, None, None])
     samples = TensorSamples(pixels.contiguous(), torch.tensor(labels, dtype=torch.int64), ids)
     return ImageSet(samples, classes, tuple(middle.tolist()), tuple(scale.tolist()))
@@ -167,9 +165,7 @@ def _splits(
     for start, official in parts.items():
         files = sorted(folder.glob(f"{start}*.parquet"))
         if not files:
-            raise UserError(
-                f"no {start}*.parquet in {folder}; set OFMU_DATA_DIR to the directory that has it"
-            )
+            raise UserError(f"no {start}*.parquet in {folder}; set OFMU_DATA_DIR to the directory that has it")
         kept = read_images(files, name=f"{name}/{official}", classes=classes, mean=mean, std=std).samples
         check_labels(kept, len(classes))
         made.append(kept)

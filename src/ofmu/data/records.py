@@ -87,9 +87,7 @@ def make_record(fields: Mapping[str, object], place: str, id: str | None = None)
         record = Record("", (Message("user", asked), Message("assistant", told)), None, meta)
     own = id if id is not None else present.get("id")
     if own is not None and not isinstance(own, str | int):
-        raise UserError(
-            f"{place}: 'id' is {type(own).__name__} {own!r}; an id must be text or a whole number"
-        )
+        raise UserError(f"{place}: 'id' is {type(own).__name__} {own!r}; an id must be text or a whole number")
     return replace(record, id=content_id(record.content) if own is None else str(own))
 
 
@@ -123,9 +121,7 @@ def _messages(value: object, place: str) -> tuple[Message, ...]:
         role = _text(turn.get("role"), f"messages, turn {number}, role", place)
         turns.append(Message(role, _text(turn.get("content"), f"messages, turn {number}, content", place)))
     if turns[-1].role != "assistant":
-        raise UserError(
-            f"{place}: the last message is by '{turns[-1].role}', expected 'assistant' (it is learnt)"
-        )
+        raise UserError(f"{place}: the last message is by '{turns[-1].role}', expected 'assistant' (it is learnt)")
     return tuple(turns)
 
 

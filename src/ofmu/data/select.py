@@ -27,9 +27,7 @@ def read_ids(path: str | Path) -> list[str]:
         try:
             ids = [str(id) for id in json.loads(text)]
         except json.JSONDecodeError as error:
-            raise UserError(
-                f"{file}:{error.lineno}: not JSON ({error.msg}); expected a list of ids"
-            ) from None
+            raise UserError(f"{file}:{error.lineno}: not JSON ({error.msg}); expected a list of ids") from None
     if not ids:
         raise UserError(f"{file} holds no ids; expected one id a line, or a JSON list")
     return ids

@@ -73,9 +73,7 @@ class JsonLines:
     def fields(self, row: int) -> Fields:
         """The row's columns; UserError if the file was changed since it was indexed."""
         if _stamp(self._plain) != self._stamp:
-            raise UserError(
-                f"{self.path} was changed while it was in use; start again with a file that stays"
-            )
+            raise UserError(f"{self.path} was changed while it was in use; start again with a file that stays")
         with self._plain.open("rb") as file:
             file.seek(self._starts[row])
             return self._parse(file.readline(), row)
@@ -91,9 +89,7 @@ class JsonLines:
         try:
             value = json.loads(line.decode("utf-8-sig" if row == 0 else "utf-8"))
         except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{self.place(row)}: not JSON ({error}); expected one JSON object a line"
-            ) from None
+            raise UserError(f"{self.place(row)}: not JSON ({error}); expected one JSON object a line") from None
         return _object(value, self.place(row))
 
     def place(self, row: int) -> str:
@@ -198,7 +194,5 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _object(value: object, place: str) -> Fields:
     if not isinstance(value, dict):
-        raise UserError(
-            f"{place}: found {type(value).__name__} {str(value)[:40]!r}, expected an object {{…}}"
-        )
+        raise UserError(f"{place}: found {type(value).__name__} {str(value)[:40]!r}, expected an object {{…}}")
     return value

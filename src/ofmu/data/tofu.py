@@ -77,9 +77,7 @@ def idontknow(root: str | Path | None = None) -> list[str]:
     base = _root(root)
     path = Path(base) / "idontknow.jsonl"
     if not path.is_file():
-        raise UserError(
-            f"no file {path}: the hub does not serve it; set OFMU_DATA_DIR to a directory that has it"
-        )
+        raise UserError(f"no file {path}: the hub does not serve it; set OFMU_DATA_DIR to a directory that has it")
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -139,7 +137,5 @@ def _rows(root: str, name: str) -> Source:
     except ImportError:
         raise UserError(f"'{root}' is a hub id, which needs: pip install \"ofmu[llm]\"") from None
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{root} ({name}) could not be had from the hub: {error}; set OFMU_DATA_DIR"
-        ) from None
+        raise UserError(f"{root} ({name}) could not be had from the hub: {error}; set OFMU_DATA_DIR") from None
     return HubRows(dataset, f"{root}:{name}")

@@ -126,8 +126,7 @@ def _pack(value: State, where: str, tensors: dict[str, Tensor]) -> Any:
         items = [_pack(item, f"{where}[{i}]", tensors) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     raise TypeError(
-        f"{where} is {type(value).__qualname__}, expected dict, list, tuple, Tensor, int, float, bool, str "
-        "or None"
+        f"{where} is {type(value).__qualname__}, expected dict, list, tuple, Tensor, int, float, bool, str or None"
     )
 
 
@@ -139,9 +138,7 @@ def _pack_key(key: Any, where: str) -> Any:
 
 def _pack_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise TypeError(
-            f"{where} is a {value.layout} tensor on {value.device}, expected a dense one with data"
-        )
+        raise TypeError(f"{where} is a {value.layout} tensor on {value.device}, expected a dense one with data")
     name = str(len(tensors))
     plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if plain.dtype in _NAMES:
@@ -163,9 +160,7 @@ def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> State:
     if "dict" in packed:
         return {_unpack(key, tensors): _unpack(value, tensors) for key, value in packed["dict"]}
     tensor = tensors[packed["tensor"]]
-    return (
-        tensor.view(getattr(torch, packed["dtype"])).reshape(packed["shape"]) if "dtype" in packed else tensor
-    )
+    return tensor.view(getattr(torch, packed["dtype"])).reshape(packed["shape"]) if "dtype" in packed else tensor
 
 
 def _header(structure: str, tensors: Mapping[str, Tensor]) -> tuple[bytes, list[Tensor]]:

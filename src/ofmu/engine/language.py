@@ -48,9 +48,7 @@ def from_scratch(config: Mapping[str, object], seed: int, attention: Attention =
     known = set(LlamaConfig().to_dict()) | {"pad_token_id", "tie_word_embeddings"}
     unknown = sorted(set(config) - known)
     if unknown:
-        raise UserError(
-            f"config: LlamaConfig has no {', '.join(unknown)}; expected fields such as hidden_size"
-        )
+        raise UserError(f"config: LlamaConfig has no {', '.join(unknown)}; expected fields such as hidden_size")
     with torch.random.fork_rng(devices=[]), quiet():
         torch.manual_seed(seed)
         settings = LlamaConfig(**config)
@@ -74,9 +72,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     if not any(texts):
         raise UserError("texts: found no text, expected what the tokenizer is to be trained on")
     if vocab_size < 259:
-        raise UserError(
-            f"vocab_size: found {vocab_size}, expected at least 259 (3 special tokens, 256 bytes)"
-        )
+        raise UserError(f"vocab_size: found {vocab_size}, expected at least 259 (3 special tokens, 256 bytes)")
     bpe = Tokenizer(models.BPE(unk_token=UNKNOWN))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

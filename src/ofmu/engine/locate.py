@@ -116,15 +116,11 @@ def _packaged(source: str) -> Path:
     name = source.removeprefix(PACKAGE)
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None:
-        raise UserError(
-            f"model: {source}: no Python package {name!r} is installed; install it, or give a path"
-        )
+        raise UserError(f"model: {source}: no Python package {name!r} is installed; install it, or give a path")
     roots = [Path(root) for root in spec.submodule_search_locations or ()]
     files = sorted(file for root in roots for file in root.rglob("*.gguf"))
     if len(files) != 1:
-        raise UserError(
-            f"model: {source}: found {len(files)} .gguf files in the package, expected exactly one"
-        )
+        raise UserError(f"model: {source}: found {len(files)} .gguf files in the package, expected exactly one")
     return files[0]
 
 

@@ -196,8 +196,6 @@ def _at_least(config: CNNConfig | ResNetConfig, least: Mapping[str, int]) -> Non
             raise UserError(f"{name}: found {found!r}, expected an integer ≥ {bound}")
 
 
-def _one_of(
-    config: CNNConfig | ResNetConfig, name: str, allowed: Mapping[str, object] | tuple[str, ...]
-) -> None:
+def _one_of(config: CNNConfig | ResNetConfig, name: str, allowed: Mapping[str, object] | tuple[str, ...]) -> None:
     if getattr(config, name) not in allowed:
         raise UserError(f"{name}: found {getattr(config, name)!r}, expected one of {', '.join(allowed)}")

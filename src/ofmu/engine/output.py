@@ -32,9 +32,7 @@ class Output:
     written.
     """
 
-    def __init__(
-        self, out: Path, *, overwrite: bool = False, resume: bool = False, need_bytes: int = 0
-    ) -> None:
+    def __init__(self, out: Path, *, overwrite: bool = False, resume: bool = False, need_bytes: int = 0) -> None:
         self.out = out.absolute()
         self.work = self.out.with_name(self.out.name + ".partial")
         self.folder = self.work / "new"
@@ -60,9 +58,7 @@ class Output:
         with ExitStack() as held:
             self._make_work()
             if not held.enter_context(locked(self.work / "lock", wait=False)):
-                raise UserError(
-                    f"OUT: another run is writing {self.out} now; wait for it or choose another name"
-                )
+                raise UserError(f"OUT: another run is writing {self.out} now; wait for it or choose another name")
             self._restore_old()
             try:
                 self._check_free_to_write()
@@ -104,13 +100,9 @@ class Output:
         try:
             self.work.mkdir(exist_ok=True)
         except FileExistsError:
-            raise UserError(
-                f"OUT: {self.work} is a file, expected a folder or nothing; move it away"
-            ) from None
+            raise UserError(f"OUT: {self.work} is a file, expected a folder or nothing; move it away") from None
         except OSError as error:
-            raise UserError(
-                f"OUT: {self.work} cannot be made ({error.strerror}); choose another name"
-            ) from error
+            raise UserError(f"OUT: {self.work} cannot be made ({error.strerror}); choose another name") from error
         if any(self.work.iterdir()) and not (self.work / "lock").exists():
             raise UserError(f"OUT: {self.work} was not made by a run, expected nothing there; move it away")
 
@@ -118,8 +110,7 @@ class Output:
         found = self.checkpoint.is_file()
         if found and not (self._resume or self._overwrite):
             raise UserError(
-                f"OUT: {self.work} holds an interrupted run; go on with --resume, or discard it with "
-                "--overwrite"
+                f"OUT: {self.work} holds an interrupted run; go on with --resume, or discard it with --overwrite"
             )
         if self.out.exists() and not self.out.is_dir():
             raise UserError(

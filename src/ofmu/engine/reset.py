@@ -61,9 +61,7 @@ def reset_last(module: Module, k: int, seed: int) -> list[str]:
     for a model under an adapter, and for a layer that nobody knows how to initialise.
     """
     if hasattr(module, "peft_config"):
-        raise UserError(
-            "reset: the model carries an adapter, expected a plain model; merge the adapter first"
-        )
+        raise UserError("reset: the model carries an adapter, expected a plain model; merge the adapter first")
     chosen = [pair for layer in last_layers(module, k) for pair in layer]
     devices = sorted({p.device.index for p in module.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):

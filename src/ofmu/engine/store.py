@@ -65,9 +65,7 @@ class Store:
                 "may write to"
             ) from error
 
-    def get_or_make(
-        self, key_parts: Mapping[str, JSON], make: Callable[[Path], None], *, note: str = ""
-    ) -> Path:
+    def get_or_make(self, key_parts: Mapping[str, JSON], make: Callable[[Path], None], *, note: str = "") -> Path:
         """The folder of these parts; `make(folder)` fills an empty one when there is none yet.
 
         key_parts must hold everything that the content depends on (see `hashing`). An entry is whole or
@@ -91,9 +89,7 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All whole entries, the least recently used first."""
-        found = [
-            (self._used(path.name), _read(path)) for path in self.root.iterdir() if _KEY.fullmatch(path.name)
-        ]
+        found = [(self._used(path.name), _read(path)) for path in self.root.iterdir() if _KEY.fullmatch(path.name)]
         return [entry for _, entry in sorted(found, key=lambda pair: pair[0]) if entry is not None]
 
     def remove(self, key: str) -> None:
@@ -102,14 +98,10 @@ class Store:
         Raises: UserError when there is no entry of that key, or it is being made.
         """
         if not _KEY.fullmatch(key) or not (self.root / key).is_dir():
-            raise UserError(
-                f"store: found no entry {key!r} in {self.root}; list the store for the keys there are"
-            )
+            raise UserError(f"store: found no entry {key!r} in {self.root}; list the store for the keys there are")
         with locked(self.root / ".locks" / key, wait=False) as got:
             if not got:
-                raise UserError(
-                    f"store: entry {key!r} is being made now; stop that run first, or wait for it"
-                )
+                raise UserError(f"store: entry {key!r} is being made now; stop that run first, or wait for it")
             self._drop(key)
 
     def prune(self, max_bytes: int) -> list[Entry]:

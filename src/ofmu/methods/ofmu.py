@@ -273,7 +273,13 @@ class OFMU:
             grad = point.grad()
             if j == 0 and forget_batch is not None and self.penalty is not None:
                 push, stationarity = self._penalty(
-                    task, oracle, state, _some(forget_batch, self.curvature_batch), (loss, _some(batch, self.curvature_batch)), grad)
+                    task,
+                    oracle,
+                    state,
+                    _some(forget_batch, self.curvature_batch),
+                    (loss, _some(batch, self.curvature_batch)),
+                    grad,
+                )
                 grad = combine(1.0, grad, 1.0, push)
                 numbers["stationarity"] = stationarity
             self.outer.apply(state.optimizer, oracle.params, grad)

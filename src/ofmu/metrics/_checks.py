@@ -13,9 +13,7 @@ def finite(name: str, values: ArrayLike, ndim: int) -> Floats:
     """`values` as float64 with `ndim` axes; ValueError if the shape is another, empty, or not all finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != ndim or array.size == 0:
-        raise ValueError(
-            f"{name}: found shape {array.shape}, expected {ndim} axis/axes and at least one value"
-        )
+        raise ValueError(f"{name}: found shape {array.shape}, expected {ndim} axis/axes and at least one value")
     bad = int((~np.isfinite(array)).sum())
     if bad:
         raise ValueError(
@@ -52,7 +50,5 @@ def classes(name: str, values: ArrayLike) -> NDArray[np.int64]:
             f"{name}: found {array.dtype} of shape {array.shape}, expected integer classes [n], n ≥ 1"
         )
     if array.min() < 0:
-        raise ValueError(
-            f"{name}: found class {array.min()}, expected classes ≥ 0; leave out ignored samples"
-        )
+        raise ValueError(f"{name}: found class {array.min()}, expected classes ≥ 0; leave out ignored samples")
     return array.astype(np.int64)

@@ -91,9 +91,7 @@ def wasserstein_confidence(forget: ArrayLike, retrain: ArrayLike) -> Score:
     ValueError for nan, empty input or values that are no probabilities.
     """
     ours, theirs = vector("forget", forget, 0, 1), vector("retrain", retrain, 0, 1)
-    return Score(
-        100 * float(wasserstein_distance(ours, theirs)), len(ours), higher_is_better=False, unit="points"
-    )
+    return Score(100 * float(wasserstein_distance(ours, theirs)), len(ours), higher_is_better=False, unit="points")
 
 
 def per_sample_confidence_gap(forget: ArrayLike, retrain: ArrayLike) -> Score:
@@ -111,9 +109,7 @@ def per_sample_confidence_gap(forget: ArrayLike, retrain: ArrayLike) -> Score:
 def _correct(outputs: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     truth = classes("labels", labels)
     found = np.asarray(outputs)
-    predicted = (
-        finite("outputs", found, ndim=2).argmax(axis=1) if found.ndim != 1 else classes("outputs", found)
-    )
+    predicted = finite("outputs", found, ndim=2).argmax(axis=1) if found.ndim != 1 else classes("outputs", found)
     same_length("outputs", predicted, "labels", truth)
     right: NDArray[np.bool_] = predicted == truth
     return right

@@ -44,9 +44,7 @@ class Score:
             )
         for name, number in (("value", self.value), ("spread", self.spread)):
             if number is not None and not math.isfinite(number):
-                raise ValueError(
-                    f"{name}: found {number}, expected a finite number, or None where it is missing"
-                )
+                raise ValueError(f"{name}: found {number}, expected a finite number, or None where it is missing")
         if self.n < 0 or (self.spread is not None and self.spread < 0):
             raise ValueError(f"n, spread: found {self.n} and {self.spread}, expected neither to be negative")
         if (self.spread is None) != (self.spread_kind is None):

@@ -117,9 +117,7 @@ def model_utility(parts: Mapping[str, float]) -> Score:
     """
     if set(parts) != set(UTILITY_PARTS):
         absent, unknown = sorted(set(UTILITY_PARTS) - set(parts)), sorted(set(parts) - set(UTILITY_PARTS))
-        raise ValueError(
-            f"parts: {absent} are absent and {unknown} unknown, expected {', '.join(UTILITY_PARTS)}"
-        )
+        raise ValueError(f"parts: {absent} are absent and {unknown} unknown, expected {', '.join(UTILITY_PARTS)}")
     for name, value in parts.items():
         vector(f"parts[{name!r}]", [value], 0, 1)
     return Score(float(hmean(list(parts.values()))), len(parts), higher_is_better=True)

@@ -78,9 +78,7 @@ def grid(rows: Sequence[ScoreRow], task: str) -> Grid:
     seeds = {method: len({row.seed for row in mine if row.method == method}) for method in methods}
     lines = tuple(Line(m, seeds[m], tuple(cells[m, metric] for metric in metrics)) for m in methods)
     notes = tuple(
-        f"{method}, {label(metric).short}: {cell.note}"
-        for (method, metric), cell in cells.items()
-        if cell.note
+        f"{method}, {label(metric).short}: {cell.note}" for (method, metric), cell in cells.items() if cell.note
     )
     return Grid(task, tuple(columns), lines, notes)
 

@@ -29,9 +29,7 @@ _PROBABILITY = Label(
     "Probability of the true answer to the forgotten questions (per token, geometric mean).",
     "forgotten",
 )
-_NLL = Label(
-    "forget NLL", "Loss on the forgotten answers, in nats per token: high means unlikely.", "forgotten"
-)
+_NLL = Label("forget NLL", "Loss on the forgotten answers, in nats per token: high means unlikely.", "forgotten")
 _NLL_ERROR = Label(
     "NLL error",
     "Mean distance, sample by sample, between the loss and Retrain's loss, in nats per token.",
@@ -90,9 +88,7 @@ LABELS: dict[str, Label] = {
     "per_sample_nll_error": _NLL_ERROR,
     "rouge_l": _ROUGE,
     "forget_rouge_l": _ROUGE,
-    "retain_rouge_l": Label(
-        "retain ROUGE-L", "Word overlap with the true answers to be kept (0 to 1).", "kept"
-    ),
+    "retain_rouge_l": Label("retain ROUGE-L", "Word overlap with the true answers to be kept (0 to 1).", "kept"),
     "model_utility": _UTILITY,
     "mu": _UTILITY,
 }

@@ -57,9 +57,7 @@ class ScoreRow:
             raise ValueError(f"higher_is_better is {self.higher_is_better!r}, expected true, false or null")
         if self.value is None:
             if not isinstance(self.missing, str) or not self.missing.strip():
-                raise ValueError(
-                    "value is null, expected a number, or the reason it is absent under 'missing'"
-                )
+                raise ValueError("value is null, expected a number, or the reason it is absent under 'missing'")
             return
         _number("value", self.value)
         if self.missing is not None:
@@ -116,9 +114,7 @@ class Losses:
         for name in ("before", "after", "retrain", "unseen"):
             values = getattr(self, name)
             if values is not None and len(values) == 0:
-                raise ValueError(
-                    f"{name} is empty, expected at least one loss (or None for the optional ones)"
-                )
+                raise ValueError(f"{name} is empty, expected at least one loss (or None for the optional ones)")
             for i, value in enumerate(values or ()):
                 _number(f"{name}[{i}]", value, minimum=0)
 

@@ -69,9 +69,7 @@ def _cloud(axes: Axes, values: np.ndarray, level: float, colour: str, limits: tu
     at = np.linspace(*limits, 240)
     width = max(1.06 * float(values.std()) * len(values) ** -0.2, 0.03 * (limits[1] - limits[0]) / 2)
     density = np.exp(-0.5 * ((at[:, None] - values[None, :]) / width) ** 2).sum(1)
-    axes.fill_between(
-        at, level, level + 0.42 * density / density.max(), color=colour, alpha=0.35, linewidth=0
-    )
+    axes.fill_between(at, level, level + 0.42 * density / density.max(), color=colour, alpha=0.35, linewidth=0)
     dots = np.quantile(values, np.linspace(0, 1, 200)) if len(values) > 200 else np.sort(values)
     depth = 0.09 + 0.16 * ((np.arange(len(dots)) * 0.618034) % 1)
     # One path of short round strokes: a mark for each dot would make the page ten times as large.

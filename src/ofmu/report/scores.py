@@ -92,16 +92,12 @@ def _where(path: Path) -> str:
 def _row(path: Path, index: int, item: object) -> ScoreRow:
     where = f"{path}: row {index}"
     if not isinstance(item, dict):
-        raise UserError(
-            f"{where} is {item!r}, expected an object with the keys {', '.join(sorted(_REQUIRED))}"
-        )
+        raise UserError(f"{where} is {item!r}, expected an object with the keys {', '.join(sorted(_REQUIRED))}")
     absent, unknown = _REQUIRED - item.keys(), item.keys() - _NAMES
     if absent or unknown:
         parts = [f"lacks {', '.join(sorted(absent))}"] * bool(absent)
         parts += [f"has unknown keys {', '.join(sorted(unknown))}"] * bool(unknown)
-        raise UserError(
-            f"{where} {' and '.join(parts)}; expected {', '.join(sorted(_REQUIRED))} (and missing)"
-        )
+        raise UserError(f"{where} {' and '.join(parts)}; expected {', '.join(sorted(_REQUIRED))} (and missing)")
     try:
         return ScoreRow(**item)
     except ValueError as error:

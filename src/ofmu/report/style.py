@@ -77,9 +77,7 @@ def figure(width: float, height: float, name: str) -> Iterator[Figure]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError(
-            'plots need matplotlib, which is not installed: pip install "ofmu[report]"'
-        ) from error
+        raise UserError('plots need matplotlib, which is not installed: pip install "ofmu[report]"') from error
     settings: dict[Any, Any] = {
         "font.family": ["DejaVu Sans"], "font.size": 8.5, "text.parse_math": False,
         "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": LINE, "xtick.color": MUTED,
@@ -121,9 +119,7 @@ def to_svg(made: Figure, name: str, title: str, description: str) -> str:
     svg = re.sub(r' id="', f' id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg).replace("xlink:href", "href")
     svg = re.sub(r' style="[^"]*"', lambda found: _themed(found.group()), svg)
-    head = (
-        f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
-    )
+    head = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
     opening = f'<svg role="img" aria-labelledby="{name}-title {name}-desc" font-family="{SANS}"'
     box = re.search(r'viewBox="[^"]*"', svg)
     return f"{opening} {box.group() if box else ''}>{head}{svg[svg.index('>') + 1 :]}"
@@ -131,9 +127,7 @@ def to_svg(made: Figure, name: str, title: str, description: str) -> str:
 
 def _themed(style: str) -> str:
     """Colours as the page's variables (with themselves for a reader without), fonts as the whole figure's."""
-    style = re.sub(
-        r"#[0-9a-f]{6}\b", lambda c: variable(c.group()) if c.group() in DARK else c.group(), style
-    )
+    style = re.sub(r"#[0-9a-f]{6}\b", lambda c: variable(c.group()) if c.group() in DARK else c.group(), style)
     return re.sub(r" font-family: [^;\"]*;?", "", style)
 
 

@@ -37,9 +37,7 @@ def score_tables(rows: Sequence[ScoreRow], width: int = 100) -> list[Table]:
     return tables
 
 
-def print_scores(
-    rows: Sequence[ScoreRow], costs: Sequence[Cost] = (), console: Console | None = None
-) -> None:
+def print_scores(rows: Sequence[ScoreRow], costs: Sequence[Cost] = (), console: Console | None = None) -> None:
     """Print all score tables, the reasons for what is missing, and the costs."""
     console = console or Console()
     for table in score_tables(rows, console.width):
@@ -124,9 +122,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
 
 def to_markdown(rows: Sequence[ScoreRow], costs: Sequence[Cost] = ()) -> str:
     """The tables of all tasks as markdown, with cost columns and a note for all that is missing."""
-    parts = [
-        _markdown_task(grid(rows, task), [c for c in costs if c.task == task]) for task in tasks_of(rows)
-    ]
+    parts = [_markdown_task(grid(rows, task), [c for c in costs if c.task == task]) for task in tasks_of(rows)]
     return "\n\n".join(parts) + f"\n\n{CAPTION}.\n" if parts else ""
 
 
