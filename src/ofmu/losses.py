@@ -261,8 +261,8 @@ def target_terms(targets: Targets, batch: Batch, terms: Terms) -> Tensor:
         value = targets.values[row].to(tau)
         if value.ndim == 1 and len(value) != int(places.sum()):
             raise ValueError(
-                f"targets: row {row} has {len(value)} token targets, but its answer has {int(places.sum())} tokens: "
-                "targets and samples must be encoded alike"
+                f"targets: row {row} has {len(value)} token targets, but its answer has {int(places.sum())} "
+                "tokens; expected one per token: encode the samples for targets and for unlearning alike"
             )
         tau[i, places] = value
     return tau

@@ -1,4 +1,4 @@
-"""What is to be forgotten and what is to be kept: batches, samples, streams, targets, tasks.
+"""What is to be forgotten and what is to be kept, and how a method looks: the types that all layers share.
 
 A method sees nothing else of the world: no device, no data loader, no file. Every sample has a stable id
 (see `ofmu.data`), and inside one data set a *row*, its position, by which per-sample values such as targets
@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
+from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
+Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
 
@@ -105,45 +107,53 @@ def batches(samples: Samples, size: int) -> list[list[int]]:
 
 @dataclass
 class Stream:
-    """An endless, seeded, shuffled walk over a data set; where it stands is two integers.
+    """An endless, seeded, shuffled walk over a data set; where it stands is three integers.
 
-    Each epoch is a permutation drawn from (seed, epoch) alone, so a stream set back to a saved cursor goes on
-    with exactly the batches it would have given. Batches group samples of similar length within a window, so
-    that text is padded little; a last batch shorter than `n` closes an epoch.
+    Each epoch is a permutation drawn from (seed, epoch, group) alone, so a stream set back to a saved cursor goes
+    on with exactly the batches it would have given. Batches group samples of similar length within a window, so
+    that text is padded little; a last batch shorter than `n` closes an epoch. group: the first batch size asked
+    for in the epoch; later ones may differ, and every sample still comes once.
     """
 
     samples: Samples
     seed: int
     epoch: int = 0
     position: int = 0
-    _order: tuple[int, list[int]] | None = field(default=None, repr=False, compare=False)
+    group: int = 0
+    _order: list[int] | None = field(default=None, repr=False, compare=False)
 
     WINDOW = 16  # batches whose samples are sorted by length together
 
+    def __post_init__(self) -> None:
+        if len(self.samples) == 0:
+            raise ValueError("stream: the data set is empty, expected at least one sample")
+
     def next(self, n: int) -> Batch:
         """The next min(n, what is left of the epoch) samples."""
-        order = self._epoch_order(n)
-        if self.position >= len(order):
-            self.epoch, self.position = self.epoch + 1, 0
-            order = self._epoch_order(n)
-        rows = order[self.position : self.position + n]
+        if n < 1:
+            raise ValueError(f"stream: the batch size is {n}, expected at least 1")
+        if self.position >= len(self.samples):
+            self.epoch, self.position, self._order = self.epoch + 1, 0, None
+        if self.position == 0:
+            self.group, self._order = n, None
+        if self._order is None:
+            self._order = self._epoch_order(self.group or n)
+        rows = self._order[self.position : self.position + n]
         self.position += len(rows)
         return self.samples.batch(rows)
 
     def _epoch_order(self, n: int) -> list[int]:
-        if self._order is None or self._order[0] != self.epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-            order = torch.randperm(len(self.samples), generator=generator).tolist()
-            self._order = self.epoch, _grouped(order, self.samples, n, generator)
-        return self._order[1]
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        order = torch.randperm(len(self.samples), generator=generator).tolist()
+        return _grouped(order, self.samples, n, generator)
 
-    def cursor(self) -> tuple[int, int]:
-        """Where the stream stands: (epoch, position)."""
-        return self.epoch, self.position
+    def cursor(self) -> Cursor:
+        """Where the stream stands: (epoch, position, group)."""
+        return self.epoch, self.position, self.group
 
-    def seek(self, cursor: tuple[int, int]) -> None:
+    def seek(self, cursor: Cursor) -> None:
         """Go (back) to a cursor."""
-        self.epoch, self.position = cursor
+        self.epoch, self.position, self.group = cursor
         self._order = None
 
 
@@ -178,7 +188,7 @@ class Targets:
 
     def __post_init__(self) -> None:
         for row, value in enumerate(self.values):
-            if not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
+            if value.numel() == 0 or not bool(torch.isfinite(value).all()) or bool((value < 0).any()):
                 raise ValueError(f"targets: row {row} has {value.tolist()}, expected finite losses ≥ 0")
 
     @property
@@ -216,11 +226,31 @@ class Task:
             raise ValueError(f"{who}: task.forget_nll is None, expected the original's loss of each forget sample")
         return self.forget_nll
 
-    def cursors(self) -> dict[str, tuple[int, int]]:
+    def cursors(self) -> dict[str, Cursor]:
         """Where the streams stand, to be saved with a checkpoint."""
         return {"forget": self.forget.cursor(), "retain": self.retain.cursor()}
 
-    def seek(self, cursors: Mapping[str, tuple[int, int]]) -> None:
+    def seek(self, cursors: Mapping[str, Cursor]) -> None:
         """Set the streams back to saved cursors."""
         self.forget.seek(cursors["forget"])
         self.retain.seek(cursors["retain"])
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one step reports. numbers: named finite floats. done: the method's own exit rule holds."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    done: bool = False
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are its hyper-parameters; what changes lives in the state it returns."""
+
+    def init(self, task: Task, oracle: Oracle) -> Any:
+        """The state before the first step."""
+        ...
+
+    def step(self, task: Task, oracle: Oracle, state: Any) -> tuple[Any, Log]:
+        """One step: parameters move through the oracle."""
+        ...

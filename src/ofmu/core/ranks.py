@@ -6,6 +6,8 @@ original model's held-out losses say what an unseen sample of that hardness cost
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ class MonotoneMap:
             )
         x, y = x.double(), y.double()
         edges = torch.quantile(x, torch.linspace(0, 1, bins + 1, dtype=x.dtype))
-        inside = [(x >= low) & (x <= high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        inside = [(x >= low) & (x <= high) for low, high in pairwise(edges)]
         knots = [(x[i].mean(), y[i].mean()) for i in inside if bool(i.any())]
         self.x = torch.stack([a for a, _ in knots])
         self.y = torch.stack([b for _, b in knots]).cummax(0).values

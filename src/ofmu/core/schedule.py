@@ -1,4 +1,4 @@
-"""The penalty ρ_k of F = L_r + ρ‖∇Φ‖² over the outer iterations k = 0, 1, …"""
+"""The penalty ρ_k of F = L_r + ρ‖∇Φ‖² over the outer iterations k = 0, 1, 2 and so on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unlearning loop: a generator of events. The caller logs, evaluates, saves and stops; there are no callbacks."""
+"""The unlearning loop: a generator of events. The caller logs, evaluates, saves and stops: no callbacks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import torch
 
 from ..core import vectors
 from ..core.oracle import TorchOracle
-from ..methods.base import Log, Method
-from ..tasks import Task
+from ..tasks import Log, Method, Task
 from .checkpoint import random_state, set_random_state
 
 
-class Diverged(Exception):
+class Diverged(Exception):  # noqa: N818  an outcome of a run, not a fault of the program
     """A loss or a parameter stopped being a finite number; the parameters are those of the last good step."""
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(
-            f"step {step}: {what} is not a finite number; the parameters were set back to the end of step {step - 1}. "
+            f"step {step}: {what} is not a finite number; the parameters are those before that step. "
             "Lower the learning rate (--lr), or use a method whose forget loss is bounded (ofmu)"
         )
         self.step, self.what = step, what

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,34 +15,46 @@ from ..losses import class_logits
 from ..tasks import Samples, batches
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """No gradients, and the module in evaluation mode: what is measured must not depend on dropout or batches."""
+    before = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(before)
+
+
 def sample_losses(model: Module, samples: Samples, loss: Loss, batch: int = 64) -> Tensor:
     """float32 [n]: each sample's mean loss, in the order of the data set."""
     out = torch.empty(len(samples))
-    for rows in batches(samples, batch):
-        terms = loss(model, samples.batch(rows).to(_device(model)))
-        out[rows] = terms.per_sample().float().cpu()
+    with evaluating(model):
+        for rows in batches(samples, batch):
+            terms = loss(model, samples.batch(rows).to(_device(model)))
+            out[rows] = terms.per_sample().float().cpu()
     return out
 
 
-@torch.no_grad()
 def token_losses(model: Module, samples: Samples, loss: Loss, batch: int = 32) -> list[Tensor]:
     """Per sample, float32 [m]: the loss of each of its answer tokens."""
     out: list[Tensor] = [torch.empty(0)] * len(samples)
-    for rows in batches(samples, batch):
-        terms = loss(model, samples.batch(rows).to(_device(model)))
-        for i, row in enumerate(rows):
-            out[row] = terms.values[i][terms.weights[i] > 0].float().cpu()
+    with evaluating(model):
+        for rows in batches(samples, batch):
+            terms = loss(model, samples.batch(rows).to(_device(model)))
+            for i, row in enumerate(rows):
+                out[row] = terms.values[i][terms.weights[i] > 0].float().cpu()
     return out
 
 
-@torch.no_grad()
 def image_logits(model: Module, samples: Samples, batch: int = 256) -> Tensor:
     """float32 [n, classes]."""
-    parts = [
-        class_logits(model, samples.batch(range(i, min(i + batch, len(samples)))).to(_device(model)))
-        for i in range(0, len(samples), batch)
-    ]
+    with evaluating(model):
+        parts = [
+            class_logits(model, samples.batch(range(i, min(i + batch, len(samples)))).to(_device(model)))
+            for i in range(0, len(samples), batch)
+        ]
     return torch.cat(parts).float().cpu()
 
 
@@ -72,7 +86,7 @@ class Monitor:
         n = len(samples)
         rows = range(n) if n <= self.most else [i * n // self.most for i in range(self.most)]
         total = 0.0
-        with torch.no_grad():
+        with evaluating(model):
             for start in range(0, len(rows), 64):
                 batch = samples.batch(list(rows[start : start + 64])).to(_device(model))
                 total += float(self.loss(model, batch).per_sample().sum())

@@ -1,7 +1,4 @@
-"""Ordinary training, and the two procedures that make a model from the retain set: Retrain, partial re-initialisation.
-
-Everything here is a generator of progress, like the unlearning loop: the caller shows it, and may stop.
-"""
+"""Ordinary training: a generator of progress, like the unlearning loop: the caller shows it, and may stop."""
 
 from __future__ import annotations
 
@@ -60,21 +57,27 @@ class Progress:
 def training(model: Module, samples: Samples, loss: Loss, recipe: Recipe) -> Iterator[Progress]:
     """Train the parameters of `model` that require gradients, in place; the module is left in evaluation mode.
 
-    Raises Diverged at a non-finite loss.
+    The seed decides the order of the samples and what dropout drops. Raises Diverged at a
+    non-finite loss, with the parameters as they were before that step.
     """
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(recipe, params)
     stream = Stream(samples, recipe.seed)
     total = max(1, round(recipe.epochs * math.ceil(len(samples) / recipe.batch)))
     device, cost = params[0].device, 0.0
-    model.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # dropout, where a model has it
+    cuda = [device] if device.type == "cuda" else []
+    try:
         for step in range(total):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * recipe.factor(step, total)
             batch = stream.next(recipe.batch).to(device)
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.autocast):
+            model.train()  # again at every step: the caller may look at the model in between
+            # dropout draws from (seed, step), whatever the caller draws between two steps
+            with (
+                torch.random.fork_rng(devices=cuda),
+                torch.autocast(device.type, dtype=torch.bfloat16, enabled=recipe.autocast),
+            ):
+                torch.manual_seed(recipe.seed * 1_000_003 + step)
                 mean = loss(model, batch).mean()
             value = float(mean.detach())
             if not math.isfinite(value):
@@ -86,7 +89,8 @@ def training(model: Module, samples: Samples, loss: Loss, recipe: Recipe) -> Ite
             optimizer.step()
             cost += len(batch)
             yield Progress(step + 1, total, value, cost)
-    model.eval()
+    finally:
+        model.eval()
 
 
 def _optimizer(recipe: Recipe, params: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -1,35 +1,16 @@
-"""What every unlearning method looks like, and the descent step they share."""
+"""The descent step that every method shares; `Log` and `Method` are in `ofmu.tasks`, where the loop sees them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-from ..core.oracle import Oracle
 from ..core.vectors import Vector
-from ..tasks import Task
+from ..tasks import Log, Method
 
-
-@dataclass(frozen=True)
-class Log:
-    """What one step reports. numbers: named finite floats. done: the method's own exit rule holds."""
-
-    numbers: dict[str, float] = field(default_factory=dict)
-    done: bool = False
-
-
-class Method(Protocol):
-    """A frozen dataclass whose fields are its hyper-parameters; what changes lives in the state it returns."""
-
-    def init(self, task: Task, oracle: Oracle) -> Any:
-        """The state before the first step."""
-        ...
-
-    def step(self, task: Task, oracle: Oracle, state: Any) -> tuple[Any, Log]:
-        """One step: parameters move through the oracle."""
-        ...
+__all__ = ["Descent", "Log", "Method"]
 
 
 @dataclass(frozen=True)
