@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "attacks": PURE,
     "methods": PURE,
     "engine": PURE | {"data"},
-    "benchmarks": PURE | {"engine", "methods", "metrics", "attacks", "data", "evidence"},
+    "benchmarks": PURE | {"engine", "methods", "metrics", "attacks", "data", "evidence", "report"},
     "evidence": PURE | {"engine", "methods", "metrics", "attacks", "data", "benchmarks"},
     "report": {"errors"},
     "cli": ALL,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .core.terms import Loss, Terms
-from .tasks import IGNORE, Batch, Kind, Targets, Task
+from .tasks import IGNORE, Batch, Kind, Need, Targets, Task
 
 
 def class_logits(model: Module, batch: Batch) -> Tensor:
@@ -60,7 +60,11 @@ def class_nll(model: Module, batch: Batch) -> Terms:
 
 def token_nll(model: Module, batch: Batch) -> Terms:
     """Next-token cross-entropy of the answer tokens: values [b, t]; each sample's weights add up to 1."""
-    logits, labels = token_logits(model, batch)
+    return token_terms(*token_logits(model, batch))
+
+
+def token_terms(logits: Tensor, labels: Tensor) -> Terms:
+    """The terms of `token_nll` from logits [b, t, vocabulary] and the tokens [b, t] that they predict."""
     flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORE)
     mask = labels != IGNORE
     return Terms(flat.view_as(labels), mask / mask.sum(1, keepdim=True).clamp_min(1))
@@ -70,7 +74,12 @@ BASE_LOSSES: dict[Kind, Loss] = {"image": class_nll, "text": token_nll}
 
 
 class Objective(Protocol):
-    """A recipe for a loss."""
+    """A recipe for a loss. needs: the optional fields of a task that it uses."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Which of a task's optional fields the loss uses."""
+        ...
 
     def bind(self, task: Task) -> Loss:
         """The loss for this task."""
@@ -80,6 +89,8 @@ class Objective(Protocol):
 @dataclass(frozen=True)
 class NLL:
     """The task's own loss L: cross-entropy, or next-token negative log-likelihood."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def bind(self, task: Task) -> Loss:
         """L itself."""
@@ -91,6 +102,11 @@ class Ascend:
     """−L of another objective: minimising it ascends L. Nowhere else is a sign flipped."""
 
     objective: Objective
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the ascended objective needs."""
+        return self.objective.needs
 
     def bind(self, task: Task) -> Loss:
         """−L."""
@@ -112,6 +128,8 @@ class NPO:
     """
 
     beta: float = 0.1
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"forget_nll"})
 
     def bind(self, task: Task) -> Loss:
         """Compares with the original model's own losses, measured once (`task.forget_nll`)."""
@@ -136,6 +154,8 @@ class SimNPO:
 
     beta: float = 2.5
     gamma: float = 0.0
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def bind(self, task: Task) -> Loss:
         """Needs nothing but the task's loss."""
@@ -162,20 +182,32 @@ class KLToReference:
     over prompt and padding too; the answer alone is meant.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
+
     def bind(self, task: Task) -> Loss:
         """Compares with `task.reference`, the frozen original."""
         reference = task.reference
         if reference is None:
             raise ValueError("KLToReference: task.reference is None, expected the frozen original model")
 
-        def loss(model: Module, batch: Batch) -> Terms:
-            with torch.no_grad():
-                old = _log_probabilities(task.kind, reference, batch)[0]
-            new, mask = _log_probabilities(task.kind, model, batch)
-            values = (old.exp() * (old - new)).sum(-1)
-            return Terms(values * mask, mask / mask.sum(-1, keepdim=True) if values.ndim == 2 else mask)
+        return KLLoss(task.kind, reference)
 
-        return loss
+
+@dataclass(frozen=True)
+class KLLoss:
+    """The bound form of `KLToReference`; extra_passes: the reference's forward pass, in sample-gradients."""
+
+    kind: Kind
+    reference: Module
+    extra_passes: float = 1 / 3
+
+    def __call__(self, model: Module, batch: Batch) -> Terms:
+        """KL(p_ref ‖ p_θ) per sample [b] or per answer token [b, t]."""
+        with torch.no_grad():
+            old = _log_probabilities(self.kind, self.reference, batch)[0]
+        new, mask = _log_probabilities(self.kind, model, batch)
+        values = (old.exp() * (old - new)).sum(-1)
+        return Terms(values * mask, mask / mask.sum(-1, keepdim=True) if values.ndim == 2 else mask)
 
 
 def _log_probabilities(kind: Kind, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -199,6 +231,8 @@ class Bounded:
     level: Literal["sample", "token"] = "sample"
     gate: bool = True
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
+
     def bind(self, task: Task) -> BoundedLoss:
         """Uses `task.targets`."""
         if task.targets is None:
@@ -217,22 +251,25 @@ class BoundedLoss:
 
     def __call__(self, model: Module, batch: Batch) -> Terms:
         """min(ℓ, τ) with the active set of the current parameters."""
-        terms, tau = self._terms(model, batch)
-        return _held(terms, tau, self._active(terms, tau))
+        return self.terms(self.loss(model, batch), batch)[0]
+
+    def terms(self, unbounded: Terms, batch: Batch) -> tuple[Terms, Tensor]:
+        """(min(ℓ, τ), τ) from the terms of ℓ, where the gate is open."""
+        terms, tau = self._with_targets(unbounded, batch)
+        return _held(terms, tau, self._active(terms, tau)), tau
 
     def pinned(self, model: Module, batch: Batch) -> Loss:
         """The same loss with the active set of *now* held fixed: both sides of a difference need one mask."""
         with torch.no_grad():
-            active = self._active(*self._terms(model, batch))
+            active = self._active(*self._with_targets(self.loss(model, batch), batch))
 
         def loss(model: Module, batch: Batch) -> Terms:
-            terms, tau = self._terms(model, batch)
+            terms, tau = self._with_targets(self.loss(model, batch), batch)
             return _held(terms, tau, active)
 
         return loss
 
-    def _terms(self, model: Module, batch: Batch) -> tuple[Terms, Tensor]:
-        terms = self.loss(model, batch)
+    def _with_targets(self, terms: Terms, batch: Batch) -> tuple[Terms, Tensor]:
         if self.level == "sample":
             values = terms.per_sample()
             terms = Terms(values, torch.ones_like(values))
@@ -266,3 +303,48 @@ def target_terms(targets: Targets, batch: Batch, terms: Terms) -> Tensor:
             )
         tau[i, places] = value
     return tau
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """A token bound that also says where the probability goes: min(ℓ, τ) − weight · (1 − e^{−τ}) · KL_rest.
+
+    Ascent alone takes probability from the true token and gives it to whatever comes first, so that the
+    plausible wrong answers fall as well, and a forgotten fact still stands out among them (the truth ratio sees
+    it). KL_rest = KL(q ‖ p) compares what is left when the true token is taken out and the rest renormalised: q
+    by a model that never saw the sample (`task.unseen`: a short reference, or the base model), p by this one.
+    1 − e^{−τ} spares tokens that an unseen model predicts anyway. The maximum stays τ. Without `task.unseen` it is
+    the bound alone.
+    """
+
+    bound: Bounded = Bounded("token")
+    weight: float = 0.3
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"targets", "unseen"})
+
+    def bind(self, task: Task) -> Loss:
+        """Uses `task.targets` and, where there is one, `task.unseen`."""
+        bounded = self.bound.bind(task)
+        return bounded if task.unseen is None else PlausibleLoss(bounded, task.unseen, self.weight)
+
+
+@dataclass(frozen=True)
+class PlausibleLoss:
+    """The bound form of `Plausible`; extra_passes: the unseen model's forward pass, in sample-gradients."""
+
+    bounded: BoundedLoss
+    unseen: Module
+    weight: float
+    extra_passes: float = 1 / 3
+
+    def __call__(self, model: Module, batch: Batch) -> Terms:
+        """The bounded terms minus the weighted divergence, token by token."""
+        logits, labels = token_logits(model, batch)
+        with torch.no_grad():
+            unseen = token_logits(self.unseen, batch)[0]
+        terms, tau = self.bounded.terms(token_terms(logits, labels), batch)
+        true = labels.clamp_min(0)[..., None]
+        q, p = (x.scatter(-1, true, float("-inf")).log_softmax(-1) for x in (unseen, logits))
+        difference = (q.exp() * (q - p)).masked_fill(q == float("-inf"), 0.0)
+        share = self.weight * -torch.expm1(-tau)
+        return Terms(terms.values - share * difference.sum(-1) * (labels != IGNORE), terms.weights)

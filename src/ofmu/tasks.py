@@ -19,6 +19,7 @@ from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
+Need = Literal["targets", "unseen", "reference", "forget_nll"]  # optional fields of a task
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
@@ -202,7 +203,8 @@ class Task:
     """One unlearning request: the streams that a method may draw from, and what it must reach.
 
     loss: the base loss L(model, batch). kind picks a method's preset. targets: the unseen level of the forget
-    samples (None for methods that need none). reference: the frozen original, for losses of the KL type.
+    samples (None for methods that need none). reference: the frozen original, for losses of the KL type. unseen:
+    a frozen model that never saw the forget samples (the base model, or a short reference).
     forget_nll [n]: the original's mean loss of every forget sample, for losses of the NPO type. retain_level:
     the original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
     together they say when retention counts as repaired. Batch sizes are in samples.
@@ -214,6 +216,7 @@ class Task:
     retain: Stream
     targets: Targets | None = None
     reference: Module | None = None
+    unseen: Module | None = None
     forget_nll: Tensor | None = None
     retain_level: float = 0.0
     unseen_level: float | None = None
@@ -246,6 +249,11 @@ class Log:
 
 class Method(Protocol):
     """A frozen dataclass whose fields are its hyper-parameters; what changes lives in the state it returns."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The optional fields of a task that the method uses."""
+        ...
 
     def init(self, task: Task, oracle: Oracle) -> Any:
         """The state before the first step."""

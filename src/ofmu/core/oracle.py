@@ -122,7 +122,7 @@ class TorchOracle:
 
     def values(self, loss: Loss, batch: Any) -> Terms:
         """The terms of the loss, without a graph. Cost b/3."""
-        self.cost += len(batch) / 3
+        self.cost += len(batch) * (1 / 3 + extra_passes(loss))
         with torch.no_grad(), self._precision():
             return loss(self.model, batch.to(self.device)).detach()
 
@@ -169,9 +169,14 @@ class TorchOracle:
         self.steps.relative = dict(state["steps"])
 
 
+def extra_passes(loss: Loss) -> float:
+    """What a loss costs a sample beyond the model's own passes: the forward pass of a frozen model is 1/3."""
+    return float(getattr(loss, "extra_passes", 0.0))
+
+
 class _Evaluation:
     def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any) -> None:
-        oracle.cost += len(batch) / 3
+        oracle.cost += len(batch) * (1 / 3 + extra_passes(loss))
         with oracle._precision():
             terms = loss(oracle.model, batch.to(oracle.device))
             self._mean = terms.mean()
@@ -188,7 +193,7 @@ class _Exact:
     """Double backward on one graph; with `keep`, everything stays differentiable once more."""
 
     def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, keep: bool) -> None:
-        oracle.cost += len(batch)
+        oracle.cost += len(batch) * (1 + extra_passes(loss))
         self._oracle, self._size, self._keep = oracle, len(batch), keep
         # fused attention has no second derivative on most devices; the plain kernel has
         with oracle._precision(enabled=False), sdpa_kernel(SDPBackend.MATH):
@@ -229,7 +234,7 @@ class _Differenced:
         self.value, self.grad = self._gradient()
 
     def _gradient(self) -> tuple[float, Vector]:
-        self._oracle.cost += len(self._batch)
+        self._oracle.cost += len(self._batch) * (1 + extra_passes(self._loss))
         with self._oracle._precision(enabled=False):
             mean = self._loss(self._oracle.model, self._batch).mean()
         grads = torch.autograd.grad(mean, self._oracle.params, materialize_grads=True)

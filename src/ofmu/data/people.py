@@ -63,9 +63,7 @@ def people(
     counts = {"forget": forget, "retain": retain, "heldout": heldout, "unseen": unseen}
     most = len(w.TOWNS) - WRONG
     if min(counts.values()) < 0 or not forget or sum(counts.values()) > most:
-        raise UserError(
-            f"people: found {counts}, expected none below 0, forget >= 1, and {most} in all at most"
-        )
+        raise UserError(f"people: found {counts}, expected none below 0, forget >= 1, and {most} in all at most")
     if not 1 <= questions <= len(KINDS):
         raise UserError(f"questions: found {questions}, expected 1 to {len(KINDS)}")
     rng = Random(seed)
@@ -146,9 +144,7 @@ FACTS: dict[str, Callable[[Random], str]] = {
 }
 
 
-def _records(
-    rng: Random, person: _Person, id: str, questions: int, spare: dict[str, list[str]]
-) -> list[Record]:
+def _records(rng: Random, person: _Person, id: str, questions: int, spare: dict[str, list[str]]) -> list[Record]:
     records: list[Record] = []
     for kind in KINDS[:questions]:
         own = {"name": person.name, "town": person.town, "profession": person.profession, "date": person.date}
@@ -158,11 +154,12 @@ def _records(
             value = _wrong(rng, kind, spare)
             if value != truth and value not in wrong:
                 wrong.append(value)
-        wording = rng.choice(kind.paraphrases)
+        question, answer = rng.choice(kind.questions), rng.choice(kind.answers)
+        wording = rng.choice([other for other in kind.answers if other != answer])
         records.append(
             question_answer(
-                _say(rng.choice(kind.questions), person, ""),
-                _say(rng.choice(kind.answers), person, truth),
+                _say(question, person, ""),
+                _say(answer, person, truth),
                 id=f"{id}/{kind.name}",
                 meta={
                     "person": person.name,

@@ -135,13 +135,3 @@ def base_token_targets(
     )
     source = "the base model's token losses, mapped to the fine-tuned model's level on held-out text"
     return Targets([mapping(tokens) for tokens in old], source, (len(forget) + 2 * len(heldout)) / 3)
-
-
-def short_reference_token_targets(
-    reference: Module, forget: Samples, retain: Samples, loss: Loss, recipe: Recipe, *, share: float = 0.25
-) -> Targets:
-    """Text: the token losses on D_f of a fresh `reference`, trained on D_r for `share` of the recipe's epochs."""
-    recipe = replace(recipe, epochs=max(1.0, round(recipe.epochs * share)), seed=recipe.seed + 7)
-    cost = trained(reference, retain, loss, recipe) + len(forget) / 3
-    source = f"token losses of a short reference trained on the retain set ({recipe.epochs:g} epochs)"
-    return Targets(token_losses(reference, forget, loss), source, cost)

@@ -23,8 +23,8 @@ from ..core.oracle import Evaluation, Oracle
 from ..core.schedule import Geometric, Relative
 from ..core.terms import Loss
 from ..core.vectors import Vector, combine, dot
-from ..losses import NLL, Bounded, Objective
-from ..tasks import Batch, Task
+from ..losses import NLL, Bounded, Objective, Plausible
+from ..tasks import Batch, Need, Task
 from .ascent import (
     NEAR,
     adam_scaled,
@@ -130,13 +130,13 @@ class OFMU:
 
     @classmethod
     def text(cls, lr: float) -> OFMU:
-        """The language preset: a bound per answer token, a gate per sample, Adam-scaled ascent.
+        """The language preset: a token bound with plausible alternatives, a gate per sample, Adam scaling.
 
         β = 0 and no stationarity term by measurement: under Adam's scaling the cosine reduced none of the
         retain damage at three times the cost. `lr` is the outer AdamW's.
         """
         return cls(
-            forget=Bounded("token", gate=True),
+            forget=Plausible(Bounded("token", gate=True)),
             beta=0.0,
             inner_steps=8,
             scaling="adam",
@@ -150,6 +150,11 @@ class OFMU:
             memory=0.0,
             rounds=1,
         )
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What its two objectives need."""
+        return self.forget.needs | self.retain.needs
 
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
         """A fresh optimiser, and the size of θ₀."""

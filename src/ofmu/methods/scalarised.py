@@ -9,7 +9,7 @@ import torch
 from ..core.oracle import Oracle
 from ..core.vectors import Vector, combine
 from ..losses import Objective
-from ..tasks import Task
+from ..tasks import Need, Task
 from .base import Descent, Log
 
 
@@ -37,6 +37,12 @@ class Scalarised:
     def __post_init__(self) -> None:
         if self.forget is None and self.retain is None:
             raise ValueError("Scalarised: forget and retain are both None, expected at least one objective")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What its objectives need."""
+        objectives = [objective for objective in (self.forget, self.retain) if objective is not None]
+        return frozenset().union(*(objective.needs for objective in objectives))
 
     def init(self, task: Task, oracle: Oracle) -> ScalarisedState:
         """A fresh optimiser."""

@@ -1,0 +1,92 @@
+"""One method on one task, watched: the model it leaves, its path and its cost."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from ..core.oracle import TorchOracle
+from ..engine.loop import Diverged, Event, unlearn
+from ..engine.measure import Meter
+from ..engine.measuring import Monitor
+from ..engine.prepare import Parts, Prepared
+from ..report.model import Point
+from ..tasks import Method
+
+LOOKS = 40  # points of a trajectory, at most about
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend: sample-gradients (preparation included) and steps."""
+
+    samples: float
+    steps: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. cost and setup_cost in sample-gradients; ended: why it stopped, or how it failed."""
+
+    model: Module
+    points: list[Point]
+    cost: float
+    setup_cost: float
+    seconds: float
+    peak_bytes: int | None
+    ended: str
+    failed: bool
+
+
+def run_method(
+    model: Module,
+    prepared: Prepared,
+    parts: Parts,
+    method: Method,
+    budget: Budget,
+    *,
+    autocast: torch.dtype | None = None,
+    watch: Callable[[Event], Any] | None = None,
+) -> Run:
+    """Unlearn a copy of `model`; divergence ends the run with the last good parameters and is said in `ended`."""
+    task = prepared.task
+    model = copy.deepcopy(model)
+    oracle = TorchOracle(model, autocast=autocast)
+    oracle.cost = prepared.cost
+    monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss)
+    points = [_point(0, oracle.cost, monitor.look(model), prepared)]
+    ended, failed, due = "no step was taken", False, oracle.cost
+    with Meter() as meter:
+        try:
+            for event in unlearn(task, method, oracle, budget.steps, budget=budget.samples):
+                if watch is not None:
+                    watch(event)
+                if event.cost >= due or event.last is not None:
+                    points.append(_point(event.step, event.cost, monitor.look(model), prepared))
+                    due = event.cost + (budget.samples - prepared.cost) / LOOKS
+                ended = event.last or ended
+        except Diverged as error:
+            ended, failed = str(error), True
+    usage = meter.usage
+    return Run(model, points, oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_bytes, ended, failed)
+
+
+def _point(step: int, cost: float, seen: dict[str, float], prepared: Prepared) -> Point:
+    task = prepared.task
+    target = None if task.targets is None else float(task.targets.per_sample.mean())
+    finite = {name: value for name, value in seen.items() if math.isfinite(value)}
+    return Point(
+        step,
+        cost / task.retain_batch,
+        finite["forget_loss"],
+        target,
+        finite["retain_loss"],
+        task.retain_level,
+        finite.get("heldout_loss"),
+    )

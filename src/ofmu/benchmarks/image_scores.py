@@ -1,0 +1,110 @@
+"""What a model is worth on an image request: UA, RA, TA, MIA, and its distance to Retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch.nn import Module
+
+from ..attacks import confidence_attack
+from ..engine.measuring import image_logits, sample_losses
+from ..engine.prepare import labels_of
+from ..losses import class_nll
+from ..metrics import (
+    average_gap,
+    confidences,
+    per_sample_confidence_gap,
+    retain_accuracy,
+    test_accuracy,
+    unlearning_accuracy,
+    wasserstein_confidence,
+)
+from ..report.model import ScoreRow
+from ..tasks import Samples
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """The data that scores are computed on; test is never used for targets. Class-wise, it has no sample of the
+    forgotten class.
+    """
+
+    forget: Samples
+    retain: Samples
+    test: Samples
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """A model seen through its logits [n, classes] and the true-label confidences of every part."""
+
+    logits: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    confidence: Mapping[str, np.ndarray]
+    forget_losses: np.ndarray
+
+
+def view_image(model: Module, parts: ImageParts) -> ImageView:
+    """One pass over the three parts."""
+    logits, labels, confidence = {}, {}, {}
+    for name in ("forget", "retain", "test"):
+        samples = getattr(parts, name)
+        logits[name] = image_logits(model, samples).numpy()
+        labels[name] = labels_of(samples).numpy()
+        confidence[name] = confidences(logits[name], labels[name])
+    return ImageView(logits, labels, confidence, sample_losses(model, parts.forget, class_nll).numpy())
+
+
+def image_rows(task: str, method: str, seed: int, view: ImageView, retrain: ImageView | None) -> list[ScoreRow]:
+    """UA, RA, TA, MIA of a model, and gap, W1, PS where there is a Retrain."""
+    scores = {
+        "UA": unlearning_accuracy(view.logits["forget"], view.labels["forget"]),
+        "RA": retain_accuracy(view.logits["retain"], view.labels["retain"]),
+        "TA": test_accuracy(view.logits["test"], view.labels["test"]),
+    }
+    rows = [ScoreRow(task, method, seed, key, s.value, s.n, s.higher_is_better) for key, s in scores.items()]
+    n = len(view.labels["forget"])
+    mia = _attack(view)
+    rows.append(_row(task, method, seed, "MIA", mia, n, None))
+    if retrain is None:
+        return rows
+    gold = _attack(retrain)
+    if isinstance(mia, str) or isinstance(gold, str):
+        reason = mia if isinstance(mia, str) else f"of Retrain: {gold}"
+        rows.append(_row(task, method, seed, "gap", reason, n, False))
+    else:
+        parts = {key: score.value for key, score in scores.items()} | {"MIA": mia}
+        other = _accuracies(retrain) | {"MIA": gold}
+        rows.append(_row(task, method, seed, "gap", average_gap(parts, other).value, n, False))
+    ours, theirs = view.confidence["forget"], retrain.confidence["forget"]
+    rows.append(_row(task, method, seed, "W1", wasserstein_confidence(ours, theirs).value, n, False))
+    rows.append(_row(task, method, seed, "PS", per_sample_confidence_gap(ours, theirs).value, n, False))
+    return rows
+
+
+def _accuracies(view: ImageView) -> dict[str, float | None]:
+    return {
+        "UA": unlearning_accuracy(view.logits["forget"], view.labels["forget"]).value,
+        "RA": retain_accuracy(view.logits["retain"], view.labels["retain"]).value,
+        "TA": test_accuracy(view.logits["test"], view.labels["test"]).value,
+    }
+
+
+def _attack(view: ImageView) -> float | str:
+    """The confidence attack's MIA, or why it could not be computed."""
+    try:
+        found = confidence_attack(view.confidence["retain"], view.confidence["test"], view.confidence["forget"])
+    except ValueError as error:
+        return str(error)
+    return found.mia
+
+
+def _row(
+    task: str, method: str, seed: int, metric: str, value: float | str | None, n: int, higher: bool | None
+) -> ScoreRow:
+    """A row with its value, or missing with the reason."""
+    if isinstance(value, str) or value is None:
+        return ScoreRow(task, method, seed, metric, None, 0, higher, missing=value or "not computed")
+    return ScoreRow(task, method, seed, metric, value, n, higher)

@@ -1,0 +1,84 @@
+"""What a model is worth on a text request: answer probabilities, truth ratio, and its distance to Retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch.nn import Module
+
+from ..engine.measuring import sample_losses
+from ..losses import token_nll
+from ..metrics import answer_probability, forget_quality, per_sample_nll_error, truth_ratio
+from ..report.model import ScoreRow
+from ..tasks import Samples
+
+
+@dataclass(frozen=True)
+class TextParts:
+    """The data that scores are computed on.
+
+    unseen: text that the model was not trained on and targets were not made from. paraphrased: the forget
+    questions with reworded answers; perturbed: with `wrong` false ones each, row after row.
+    """
+
+    forget: Samples
+    retain: Samples
+    unseen: Samples | None = None
+    paraphrased: Samples | None = None
+    perturbed: Samples | None = None
+    wrong: int = 5
+
+
+@dataclass(frozen=True)
+class TextView:
+    """A model seen through its mean answer losses (nats per token): per part [n], perturbed [n, wrong]."""
+
+    losses: Mapping[str, np.ndarray]
+
+    @property
+    def ratio(self) -> np.ndarray | None:
+        """[n]: the truth ratio of every forget question (wrong/true, geometric means)."""
+        if "paraphrased" not in self.losses or "perturbed" not in self.losses:
+            return None
+        return truth_ratio(self.losses["paraphrased"], self.losses["perturbed"])
+
+
+def view_text(model: Module, parts: TextParts) -> TextView:
+    """One pass over all parts that are there."""
+    losses = {}
+    for name in ("forget", "retain", "unseen", "paraphrased", "perturbed"):
+        samples = getattr(parts, name)
+        if samples is not None:
+            losses[name] = sample_losses(model, samples, token_nll).numpy()
+    if "perturbed" in losses:
+        losses["perturbed"] = losses["perturbed"].reshape(-1, parts.wrong)
+    return TextView(losses)
+
+
+def text_rows(task: str, method: str, seed: int, view: TextView, retrain: TextView | None) -> list[ScoreRow]:
+    """The scores of one model; with a Retrain also forget quality (KS p) and the per-sample NLL error."""
+
+    def row(metric: str, value: float, n: int, higher: bool | None) -> ScoreRow:
+        return ScoreRow(task, method, seed, metric, float(value), n, higher)
+
+    forget, retain = view.losses["forget"], view.losses["retain"]
+    rows = [
+        row("forget_nll", forget.mean(), len(forget), None),
+        row("forget_prob", answer_probability(forget).mean(), len(forget), None),
+        row("retain_prob", answer_probability(retain).mean(), len(retain), True),
+    ]
+    if "unseen" in view.losses:
+        unseen = view.losses["unseen"]
+        rows.append(row("unseen_prob", answer_probability(unseen).mean(), len(unseen), None))
+    if view.ratio is not None:
+        rows.append(row("truth_ratio", view.ratio.mean(), len(view.ratio), None))
+    if retrain is None:
+        return rows
+    if view.ratio is not None and retrain.ratio is not None and retrain is not view:
+        rows.append(row("ks_p", forget_quality(view.ratio, retrain.ratio).p, len(view.ratio), True))
+    if retrain is not view:
+        error = per_sample_nll_error(forget, retrain.losses["forget"])
+        rows.append(row("nll_error", float(error.value or 0.0), error.n, False))
+    return rows

@@ -1,0 +1,168 @@
+"""From a model and its data to a task: what a method needs is estimated here, and its cost is counted."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import Module
+
+from ..errors import UserError
+from ..losses import BASE_LOSSES
+from ..tasks import Kind, Method, Samples, Stream, Targets, Task, TensorSamples
+from .measuring import sample_losses
+from .targets import (
+    absent_targets,
+    base_token_targets,
+    constant_token_targets,
+    reference_targets,
+    with_absent_labels,
+)
+from .training import Recipe, trained
+
+BATCH = {"image": (512, 256), "text": (8, 16)}  # samples a batch of (forget, retain) for two-loop methods
+SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data of one request. heldout: data the model was never trained on; never the set a table reports."""
+
+    forget: Samples
+    retain: Samples
+    heldout: Samples | None = None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What, besides the data, can say how an unseen sample looks.
+
+    base: the model from before fine-tuning (text). fresh: makes an untrained model of this architecture from a
+    seed. recipe: how the model was trained. For images a recipe alone will do: the last layers are reset.
+    """
+
+    base: Module | None = None
+    fresh: Callable[[int], Module] | None = None
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task with what it cost to prepare, in sample-gradients."""
+
+    task: Task
+    cost: float
+
+
+def prepare(
+    model: Module,
+    kind: Kind,
+    parts: Parts,
+    method: Method,
+    sources: Sources,
+    seed: int,
+    *,
+    batch: int | None = None,
+) -> Prepared:
+    """The task of unlearning `parts.forget` from `model` with `method`; only what the method needs is made.
+
+    batch: samples a batch of both streams (None: `BATCH`). Raises UserError where targets are needed and
+    nothing that is given can say what an unseen sample costs.
+    """
+    loss, needs = BASE_LOSSES[kind], method.needs
+    for module in (model, sources.base):
+        if module is not None:
+            module.eval()
+    nll = sample_losses(model, parts.forget, loss)
+    targets, unseen, cost = None, None, 0.0
+    if "targets" in needs:
+        targets, unseen = _targets(model, kind, parts, sources, seed)
+        cost += targets.cost
+    if "forget_nll" in needs:
+        cost += len(parts.forget) / 3
+    level = float(sample_losses(model, _some(parts.retain), loss).mean())
+    above = None if parts.heldout is None else float(sample_losses(model, parts.heldout, loss).mean())
+    forget_batch, retain_batch = (batch, batch) if batch is not None else BATCH[kind]
+    task = Task(
+        kind,
+        loss,
+        Stream(parts.forget, 2 * seed + 1),
+        Stream(parts.retain, 2 * seed + 2),
+        targets=targets,
+        reference=frozen_copy(model) if "reference" in needs else None,
+        unseen=unseen if "unseen" in needs else None,
+        forget_nll=nll,
+        retain_level=level,
+        unseen_level=above,
+        forget_batch=forget_batch,
+        retain_batch=retain_batch,
+    )
+    return Prepared(task, cost)
+
+
+def frozen_copy(model: Module) -> Module:
+    """A copy in evaluation mode whose parameters take no gradient."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def _some(samples: Samples, most: int = 2048) -> Samples:
+    """At most `most` samples, evenly spread: enough for a mean loss of a retain set of any size."""
+    from .targets import Rows
+
+    n = len(samples)
+    return samples if n <= most else Rows(samples, [i * n // most for i in range(most)])
+
+
+def _targets(
+    model: Module, kind: Kind, parts: Parts, sources: Sources, seed: int
+) -> tuple[Targets, Module | None]:
+    if kind == "image":
+        return _image_targets(model, parts, sources.recipe or Recipe(epochs=30, lr=1e-3), seed), None
+    return _text_targets(model, parts, sources, seed)
+
+
+def _image_targets(model: Module, parts: Parts, recipe: Recipe, seed: int) -> Targets:
+    forget_labels, retain_labels = labels_of(parts.forget), labels_of(parts.retain)
+    if not set(forget_labels.tolist()) & set(retain_labels.tolist()):
+        return absent_targets(len(parts.forget))
+    recipe = replace(recipe, seed=seed)
+    targets = reference_targets(
+        model, parts.forget, parts.retain, parts.heldout, BASE_LOSSES["image"], recipe, share=SHARE["image"]
+    )
+    return with_absent_labels(targets, forget_labels, retain_labels)
+
+
+def labels_of(samples: Samples) -> torch.Tensor:
+    """int64 [n]: the classes of an image data set."""
+    if isinstance(samples, TensorSamples):
+        return samples.labels
+    size = 256
+    starts = range(0, len(samples), size)
+    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
+
+
+def _text_targets(model: Module, parts: Parts, sources: Sources, seed: int) -> tuple[Targets, Module | None]:
+    loss = BASE_LOSSES["text"]
+    if sources.base is not None:
+        base = sources.base.requires_grad_(False)
+        return base_token_targets(model, base, parts.forget, parts.heldout, loss), base
+    if sources.fresh is not None and sources.recipe is not None:
+        epochs = max(1.0, round(sources.recipe.epochs * SHARE["text"]))
+        recipe = replace(sources.recipe, epochs=epochs, seed=seed + 7)
+        reference = sources.fresh(recipe.seed)
+        cost = trained(reference, parts.retain, loss, recipe)
+        reference.requires_grad_(False)
+        targets = base_token_targets(model, reference, parts.forget, parts.heldout, loss)
+        source = f"token losses of a short reference trained on the retain set ({epochs:g} epochs)"
+        if parts.heldout is not None:
+            source += ", mapped to the model's level on held-out text"
+        return replace(targets, source=source, cost=targets.cost + cost), reference
+    if parts.heldout is not None:
+        return constant_token_targets(model, parts.forget, parts.heldout, loss), None
+    raise UserError(
+        "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never trained "
+        "on) or --base (the model from before it was fine-tuned); rows split from its training data will not do, "
+        "they were seen"
+    )
