@@ -79,6 +79,6 @@ def build_method(name: str, kind: Kind, *, lr: float | None = None, width: int |
     """The preset of a method by its name; ValueError with the nearest names for an unknown one."""
     if name not in METHODS:
         near = difflib.get_close_matches(name.lower(), METHODS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown method {name!r}{hint} Methods: {', '.join(METHODS)}")
     return METHODS[name](kind, lr, width)

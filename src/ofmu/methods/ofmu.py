@@ -200,15 +200,13 @@ class OFMU:
         self, task: Task, oracle: Oracle, state: OFMUState, forget: tuple[Loss, Batch], point: Evaluation
     ) -> tuple[Vector, Vector]:
         """(g_f, d): the forget gradient and the ascent direction."""
-        parts = None
+        grad = direction = point.grad()  # before any probe: differences move the parameters that its graph saved
         if self.beta != 0:
             few = self.curvature_batch
             retain = self.retain.bind(task), task.retain.next(min(few, task.retain_batch))
             with suppress(ZeroDivisionError):  # one gradient vanishes: there is no angle between them to change
                 parts = inner(oracle, (forget[0], first(forget[1], few)), retain)
-        grad = direction = point.grad()
-        if parts is not None:
-            direction = combine(1.0, grad, -self._weight(grad, parts.similarity_grad), parts.similarity_grad)
+                direction = combine(1.0, grad, -self._weight(grad, parts.similarity_grad), parts.similarity_grad)
         if self.scaling == "adam":
             state.ascents += 1
             direction = adam_scaled(direction, grad, state.moments, state.ascents)
