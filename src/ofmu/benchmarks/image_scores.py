@@ -13,6 +13,7 @@ from ..engine.measuring import image_logits, sample_losses
 from ..engine.prepare import labels_of
 from ..losses import class_nll
 from ..metrics import (
+    Score,
     average_gap,
     confidences,
     per_sample_confidence_gap,
@@ -59,11 +60,7 @@ def view_image(model: Module, parts: ImageParts) -> ImageView:
 
 def image_rows(task: str, method: str, seed: int, view: ImageView, retrain: ImageView | None) -> list[ScoreRow]:
     """UA, RA, TA, MIA of a model, and gap, W1, PS where there is a Retrain."""
-    scores = {
-        "UA": unlearning_accuracy(view.logits["forget"], view.labels["forget"]),
-        "RA": retain_accuracy(view.logits["retain"], view.labels["retain"]),
-        "TA": test_accuracy(view.logits["test"], view.labels["test"]),
-    }
+    scores = _accuracies(view)
     rows = [ScoreRow(task, method, seed, key, s.value, s.n, s.higher_is_better) for key, s in scores.items()]
     n = len(view.labels["forget"])
     mia = _attack(view)
@@ -75,20 +72,19 @@ def image_rows(task: str, method: str, seed: int, view: ImageView, retrain: Imag
         reason = mia if isinstance(mia, str) else f"of Retrain: {gold}"
         rows.append(_row(task, method, seed, "gap", reason, n, False))
     else:
-        parts = {key: score.value for key, score in scores.items()} | {"MIA": mia}
-        other = _accuracies(retrain) | {"MIA": gold}
-        rows.append(_row(task, method, seed, "gap", average_gap(parts, other).value, n, False))
+        gap = average_gap({**_accuracies(view), "MIA": mia}, {**_accuracies(retrain), "MIA": gold})
+        rows.append(_row(task, method, seed, "gap", gap.value, n, False))
     ours, theirs = view.confidence["forget"], retrain.confidence["forget"]
     rows.append(_row(task, method, seed, "W1", wasserstein_confidence(ours, theirs).value, n, False))
     rows.append(_row(task, method, seed, "PS", per_sample_confidence_gap(ours, theirs).value, n, False))
     return rows
 
 
-def _accuracies(view: ImageView) -> dict[str, float | None]:
+def _accuracies(view: ImageView) -> dict[str, Score]:
     return {
-        "UA": unlearning_accuracy(view.logits["forget"], view.labels["forget"]).value,
-        "RA": retain_accuracy(view.logits["retain"], view.labels["retain"]).value,
-        "TA": test_accuracy(view.logits["test"], view.labels["test"]).value,
+        "UA": unlearning_accuracy(view.logits["forget"], view.labels["forget"]),
+        "RA": retain_accuracy(view.logits["retain"], view.labels["retain"]),
+        "TA": test_accuracy(view.logits["test"], view.labels["test"]),
     }
 
 
