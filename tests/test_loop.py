@@ -49,7 +49,11 @@ FINE = Log({"retain_objective": 0.5})
 def test_events_number_the_steps_and_say_why_the_run_ended():
     given, method, oracle = scripted(FINE, FINE, FINE)
     events = list(unlearn(given, method, oracle, 3))
-    assert [(e.step, e.cost, e.last) for e in events] == [(1, 10, None), (2, 20, None), (3, 30, "all steps are done")]
+    assert [(e.step, e.cost, e.last) for e in events] == [
+        (1, 10, None),
+        (2, 20, None),
+        (3, 30, "all steps are done"),
+    ]
     assert events[0].log is FINE
     assert list(unlearn(given, method, oracle, 0)) == []
 
