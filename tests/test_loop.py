@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from small import flat, images, llama, net, task, texts
 
 from ofmu.core.oracle import TorchOracle
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, unlearn
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import Log
+from small import flat, images, llama, net, task, texts
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""OFMU: the printed algorithm against a straight-line version of it, and every safeguard of the default by hand."""
+"""OFMU: the printed algorithm against a straight-line one, and every safeguard of the default by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from small import flat, images, net, task
 from torch import nn
 
 from ofmu.core.oracle import TorchOracle
@@ -24,6 +23,7 @@ from ofmu.losses import NLL, class_nll
 from ofmu.methods import OFMU, Descent
 from ofmu.methods.ascent import adam_scaled, first, halve_overshoot, mean_target, repaired_level, step_length
 from ofmu.tasks import Stream, Targets, Task, TensorSamples
+from small import flat, images, net, task
 
 FORGET, RETAIN = images(6, 1), images(8, 2)  # both fit in one batch: every step sees all
 
