@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..report.model import ORIGINAL, RETRAIN, Page, TaskSection
+from ..report.model import FLOOR, ORIGINAL, RETRAIN, Page, TaskSection
 from .demo_image import image_cell
 from .demo_text import text_cell
 from .study import NAMES, Cell, run_cells, section
@@ -92,15 +92,15 @@ def mean_of(task: TaskSection, method: str, metric: str) -> float:
 def _verdict(task: TaskSection) -> str:
     ours = NAMES["ofmu"]
     if task.name == PEOPLE:
+        before, after, gold = (mean_of(task, name, "forget_nll") for name in (ORIGINAL, ours, RETRAIN))
+        kept, gold_kept = (mean_of(task, name, "retain_prob") for name in (ours, RETRAIN))
         return (
-            f"{task.name}: the loss on the forgotten answers went from {mean_of(task, ORIGINAL, 'forget_nll'):.2f} to "
-            f"{mean_of(task, ours, 'forget_nll'):.1f} (a retrained model has {mean_of(task, RETRAIN, 'forget_nll'):.1f}); "
-            f"kept answers have probability {mean_of(task, ours, 'retain_prob'):.3f} "
-            f"(retrained: {mean_of(task, RETRAIN, 'retain_prob'):.3f})."
+            f"{task.name}: the loss on the forgotten answers went from {before:.2f} to {after:.1f} (a retrained model "
+            f"has {gold:.1f}); kept answers have probability {kept:.3f} (retrained: {gold_kept:.3f})."
         )
+    gaps, distances = ([mean_of(task, name, m) for name in (ORIGINAL, ours, FLOOR)] for m in ("gap", "W1"))
     return (
-        f"{task.name}: the average gap to a retrained model went from {mean_of(task, ORIGINAL, 'gap'):.1f} to "
-        f"{mean_of(task, ours, 'gap'):.1f} points, W1 from {mean_of(task, ORIGINAL, 'W1'):.1f} to "
-        f"{mean_of(task, ours, 'W1'):.1f} (two retrained models differ by {mean_of(task, 'Retrain (2nd)', 'gap'):.1f} "
-        f"and {mean_of(task, 'Retrain (2nd)', 'W1'):.1f})."
+        f"{task.name}: the average gap to a retrained model went from {gaps[0]:.1f} to {gaps[1]:.1f} points, W1 from "
+        f"{distances[0]:.1f} to {distances[1]:.1f} (two retrained models differ by {gaps[2]:.1f} and "
+        f"{distances[2]:.1f})."
     )

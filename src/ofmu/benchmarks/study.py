@@ -62,7 +62,7 @@ class Cell:
 
 
 def run_cells(cells: Sequence[Callable[[], Cell]], jobs: int, done: Callable[[Cell], None]) -> list[Cell]:
-    """All cells, `jobs` at a time in processes of one thread each; `done` is told of each, results keep their order."""
+    """All cells, `jobs` at a time in processes of one thread each; `done` is told of each; order is kept."""
     if jobs == 1:
         found = []
         for cell in cells:
