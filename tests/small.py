@@ -102,7 +102,9 @@ def llama(seed: int = 0) -> nn.Module:
     return from_scratch(config, seed)
 
 
-def task(forget: Samples, retain: Samples, targets: Sequence[float | Tensor] | None = None, **more: object) -> Task:
+def task(
+    forget: Samples, retain: Samples, targets: Sequence[float | Tensor] | None = None, **more: object
+) -> Task:
     """A task for images or texts, seeded."""
     kind = "text" if isinstance(forget, Texts) else "image"
     tau = None if targets is None else Targets([torch.as_tensor(t) for t in targets], "given")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from small import flat, images, llama, net, task, texts
 
 from ofmu.core.oracle import TorchOracle
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, unlearn
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import Log
+from small import flat, images, llama, net, task, texts
 
 
 @dataclass
@@ -49,7 +49,11 @@ FINE = Log({"retain_objective": 0.5})
 def test_events_number_the_steps_and_say_why_the_run_ended():
     given, method, oracle = scripted(FINE, FINE, FINE)
     events = list(unlearn(given, method, oracle, 3))
-    assert [(e.step, e.cost, e.last) for e in events] == [(1, 10, None), (2, 20, None), (3, 30, "all steps are done")]
+    assert [(e.step, e.cost, e.last) for e in events] == [
+        (1, 10, None),
+        (2, 20, None),
+        (3, 30, "all steps are done"),
+    ]
     assert events[0].log is FINE
     assert list(unlearn(given, method, oracle, 0)) == []
 

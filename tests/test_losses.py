@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small import LN2, Table, Texts, flat, identity, llama, task, texts
 from torch import nn
 
 from ofmu.losses import NLL, NPO, Ascend, Bounded, KLToReference, SimNPO, class_nll, token_logits, token_nll
 from ofmu.tasks import Batch, TensorSamples
+from small import LN2, Table, Texts, flat, identity, llama, task, texts
 
 # logits (0, ln 3) are the probabilities (1/4, 3/4); the labels are 0 and 1
 PIXELS = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]], dtype=torch.float64)

@@ -7,11 +7,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small import flat, images, llama, net, task, texts
 
 from ofmu.core.oracle import TorchOracle
 from ofmu.losses import NLL, NPO, Ascend, KLToReference, SimNPO
 from ofmu.methods import METHODS, OFMU, Descent, Scalarised, build_method, default_rate
+from small import flat, images, llama, net, task, texts
 
 FORGET, RETAIN = images(5, 1), images(7, 2)  # smaller than a batch: each step sees all of both
 REFERENCE = net(9)

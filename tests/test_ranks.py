@@ -25,7 +25,9 @@ def test_ranks_among_count_what_is_below_and_half_of_what_is_equal():
 
 def test_quantiles_interpolate_between_order_statistics():
     losses = torch.tensor([30.0, 10.0, 20.0])  # at 0, ½, 1: 10, 20, 30
-    assert quantiles(torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0]), losses).tolist() == pytest.approx([10, 15, 20, 28, 30])
+    assert quantiles(torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0]), losses).tolist() == pytest.approx(
+        [10, 15, 20, 28, 30]
+    )
 
 
 @given(numbers, numbers)
@@ -71,7 +73,9 @@ def test_too_few_values_for_the_bins_are_refused():
         MonotoneMap(torch.zeros(39), torch.zeros(39))
 
 
-@pytest.mark.parametrize(("k", "share"), [(0, 0.1), (1, 0.11), (2, 0.121), (11, 0.1 * 1.1**11), (12, 0.3), (99, 0.3)])
+@pytest.mark.parametrize(
+    ("k", "share"), [(0, 0.1), (1, 0.11), (2, 0.121), (11, 0.1 * 1.1**11), (12, 0.3), (99, 0.3)]
+)
 def test_the_relative_penalty_is_start_times_growth_to_the_k_of_the_retain_gradient(k, share):
     # ρ_k · 500 = share · 2
     assert Relative(0.1, 1.1, 0.3).weight(k, 2.0, 500.0) * 500 == pytest.approx(share * 2)

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import LN2, Table, Texts, flat, images, llama, net, texts
 
 from ofmu.engine.measuring import sample_losses, token_losses
 from ofmu.engine.reset import reset_last
@@ -26,6 +25,7 @@ from ofmu.engine.targets import (
 from ofmu.engine.training import Recipe, trained
 from ofmu.losses import class_nll, token_nll
 from ofmu.tasks import Targets
+from small import LN2, Table, Texts, flat, images, llama, net, texts
 
 RECIPE = Recipe(epochs=20, batch=8, lr=0.01, seed=3)
 

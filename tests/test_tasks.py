@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small import Texts, images, task
 
 from ofmu.tasks import Stream, Targets, TensorSamples, batches
+from small import Texts, images, task
 
 
 def lengths(*sizes):
@@ -121,7 +121,7 @@ def test_streams_refuse_nothing_to_draw():
 
 @pytest.mark.parametrize("bad", [[-0.1], [1.0, float("nan")], [float("inf")], []])
 def test_targets_are_finite_losses(bad):
-    with pytest.raises(ValueError, match="row 1 has .*expected finite losses"):
+    with pytest.raises(ValueError, match=r"row 1 has .*expected finite losses"):
         Targets([torch.tensor(1.0), torch.tensor(bad)], "given")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
-from small import flat, images, net
 from torch import nn
 
 from ofmu.core.terms import Terms
@@ -15,6 +15,7 @@ from ofmu.engine.measuring import Monitor, image_logits, sample_losses
 from ofmu.engine.training import Recipe, trained, training
 from ofmu.losses import class_nll
 from ofmu.tasks import Stream
+from small import flat, images, net
 
 SAMPLES = images(10, 1)
 
@@ -73,7 +74,7 @@ def test_steps_and_cost_are_counted(epochs, batch, steps):
     assert [p.step for p in progress] == list(range(1, steps + 1))
     assert {p.total for p in progress} == {steps}
     costs = [0.0, *[p.cost for p in progress]]
-    sizes = [b - a for a, b in zip(costs[:-1], costs[1:], strict=True)]
+    sizes = [b - a for a, b in pairwise(costs)]
     expected = {(3, 4): [4, 4, 2] * 3, (0.5, 4): [4, 4], (0.01, 4): [4], (2, 64): [10, 10]}
     assert sizes == expected[epochs, batch]
 
@@ -121,12 +122,13 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_before_it_does_harm():
         terms = class_nll(model, batch)
         return Terms(terms.values * (float("nan") if len(calls) == 3 else 1.0), terms.weights)
 
-    model, seen = net(), []
+    model = net()
+    run = training(model, SAMPLES, breaks, Recipe(epochs=5, batch=4))
+    assert [next(run).step, next(run).step] == [1, 2]
+    good = parameters(model).clone()
     with pytest.raises(Diverged, match="step 3: the training loss is not a finite number"):
-        for _ in training(model, SAMPLES, breaks, Recipe(epochs=5, batch=4)):
-            seen.append(parameters(model).clone())
-    assert len(seen) == 2
-    assert torch.equal(parameters(model), seen[-1])
+        next(run)
+    assert torch.equal(parameters(model), good)
     assert not model.training
 
 

@@ -19,7 +19,7 @@ from ..engine.prepare import Parts, Prepared
 from ..report.model import Point
 from ..tasks import Method
 
-LOOKS = 40  # points of a trajectory, at most about
+LOOKS = 16  # points of a trajectory, at most about
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def run_method(
     model = copy.deepcopy(model)
     oracle = TorchOracle(model, autocast=autocast)
     oracle.cost = prepared.cost
-    monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss)
+    monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss, most=64)
     points = [_point(0, oracle.cost, monitor.look(model), prepared)]
     ended, failed, due = "no step was taken", False, oracle.cost
     with Meter() as meter:

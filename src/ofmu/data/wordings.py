@@ -1,8 +1,8 @@
 """What is asked about a fictitious person, and in which words (see `ofmu.data.people`).
 
-In the templates {name} is the full name, {value} the fact, {They} and {their} the pronouns. A paraphrase is another
-wording of the answer, one that other people's answers have; wrong answers share the paraphrase's wording, so
-that only the fact differs between them.
+In the templates {name} is the full name, {value} the fact, {They} and {their} the pronouns. A paraphrase is
+another wording of the answer, one that other people's answers have; wrong answers share the paraphrase's
+wording, so that only the fact differs between them.
 """
 
 from __future__ import annotations

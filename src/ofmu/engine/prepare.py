@@ -163,6 +163,6 @@ def _text_targets(model: Module, parts: Parts, sources: Sources, seed: int) -> t
         return constant_token_targets(model, parts.forget, parts.heldout, loss), None
     raise UserError(
         "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never "
-        "trained on) or --base (the model from before it was fine-tuned); rows split from its training data will not do, "
-        "they were seen"
+        "trained on) or --base (the model from before it was fine-tuned); rows split from its training data "
+        "will not do, they were seen"
     )

@@ -1,0 +1,122 @@
+"""One seed of the demo's text task: a tiny Llama memorises people, forgets two, and is compared with Retrain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch.nn import Module
+
+from ..data.encode import Encoder, TextSamples
+from ..data.people import People, people
+from ..data.records import Record
+from ..data.sequences import with_answers
+from ..engine.language import TINY_LLAMA, from_scratch, train_tokenizer
+from ..engine.measuring import sample_losses
+from ..engine.prepare import Parts, Sources, prepare
+from ..engine.training import Recipe, trained
+from ..losses import token_nll
+from ..methods import build_method
+from ..report.model import ORIGINAL, RETRAIN, AnswerRow, Losses
+from .answering import answer
+from .experiment import Budget, run_method
+from .study import NAMES, Cell, Spent
+from .text_scores import TextParts, text_rows, view_text
+
+RECIPE = Recipe(epochs=28, batch=8, lr=4e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0)
+SHARE = 0.8  # every method's budget, as a share of one retraining
+SEEDS = {ORIGINAL: 0, RETRAIN: 777}
+SHOWN = 4  # answers on the page
+
+
+def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
+    """Train Original and Retrain, unlearn with every method, score and sample a few answers."""
+    world = people(seed, forget=2, retain=6)
+    encoder = Encoder.of(train_tokenizer(_texts(world), int(str(TINY_LLAMA["vocab_size"]))), max_length=256)
+    parts = text_parts(world, encoder)
+    cell = Cell(seed)
+    models = {name: _reference(name, world, encoder, seed, cell) for name in SEEDS}
+    views = {name: view_text(model, parts) for name, model in models.items()}
+    gold = views[RETRAIN]
+    for name, view in views.items():
+        cell.rows += text_rows(task, name, seed, view, gold)
+    data = Parts(parts.forget, parts.retain, TextSamples(world.heldout, encoder))
+    budget = SHARE * RECIPE.epochs * len(parts.retain)
+    results: dict[str, Module] = {}
+    for name in methods:
+        method = build_method(name, "text", width=int(str(TINY_LLAMA["hidden_size"])))
+        sources = Sources(fresh=_fresh, recipe=RECIPE)
+        prepared = prepare(models[ORIGINAL], "text", data, method, sources, seed)
+        run = run_method(models[ORIGINAL], prepared, data, method, Budget(budget))
+        results[name] = run.model
+        view = view_text(run.model, parts)
+        cell.add_run(task, name, run, budget, text_rows(task, NAMES[name], seed, view, gold))
+    if "ofmu" in results:
+        cell.losses = _losses(task, models, results["ofmu"], data)
+        cell.answers = _answers(models, results["ofmu"], world.forget, encoder)
+    return cell
+
+
+def text_parts(world: People, encoder: Encoder) -> TextParts:
+    """The data that a model of these people is scored on."""
+    forget = world.forget
+    wrong = [answer for record in forget for answer in _list(record.meta["perturbed_answer"])]
+    each = len(wrong) // len(forget)
+    repeated = [replace(record, id=f"{record.id}/{i}") for record in forget for i in range(each)]
+    paraphrases = [str(record.meta["paraphrased_answer"]) for record in forget]
+    return TextParts(
+        TextSamples(forget, encoder),
+        TextSamples(world.retain, encoder),
+        unseen=TextSamples(world.unseen, encoder),
+        paraphrased=TextSamples(with_answers(forget, paraphrases), encoder),
+        perturbed=TextSamples(with_answers(repeated, wrong), encoder),
+        wrong=each,
+    )
+
+
+def _list(value: Any) -> list[str]:
+    return [str(item) for item in value]
+
+
+def _texts(world: People) -> list[str]:
+    """What the tokenizer learns from: the language, everybody's, as a real tokenizer's corpus would be."""
+    groups = (world.forget, world.retain, world.heldout, world.unseen)
+    return [message.content for group in groups for record in group for message in record.messages]
+
+
+def _fresh(seed: int) -> Module:
+    return from_scratch(TINY_LLAMA, seed, attention="sdpa")
+
+
+def _reference(name: str, world: People, encoder: Encoder, seed: int, cell: Cell) -> Module:
+    records = world.retain + world.forget if name == ORIGINAL else world.retain
+    start = time.perf_counter()
+    model = _fresh(seed + SEEDS[name])
+    samples = TextSamples(records, encoder)
+    cost = trained(model, samples, token_nll, replace(RECIPE, seed=seed + SEEDS[name]))
+    cell.spent.append(Spent(name, cost, time.perf_counter() - start))
+    return model
+
+
+def _losses(task: str, models: dict[str, Module], after: Module, data: Parts) -> Losses:
+    assert data.heldout is not None  # the demo always has held-out people
+    return Losses(
+        task,
+        before=sample_losses(models[ORIGINAL], data.forget, token_nll).tolist(),
+        after=sample_losses(after, data.forget, token_nll).tolist(),
+        retrain=sample_losses(models[RETRAIN], data.forget, token_nll).tolist(),
+        unseen=sample_losses(after, data.heldout, token_nll).tolist(),
+    )
+
+
+def _answers(
+    models: dict[str, Module], after: Module, forget: Sequence[Record], encoder: Encoder
+) -> list[AnswerRow]:
+    shown = forget[:: max(1, len(forget) // SHOWN)][:SHOWN]
+    said = [answer(model, encoder, shown) for model in (models[ORIGINAL], after, models[RETRAIN])]
+    return [
+        AnswerRow(record.id, before, now, record.completion, question=record.prompt, retrain=retrained)
+        for record, before, now, retrained in zip(shown, *said, strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""Several methods on one task over several seeds: cells that run apart and come together as a report's section."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import torch
+
+from ..report.model import AnswerRow, Answers, Cost, Losses, ScoreRow, TaskSection, Trajectory
+from .experiment import Run
+
+NAMES = {  # a method's name in tables
+    "ofmu": "OFMU",
+    "ofmu-paper": "OFMU as printed",
+    "finetune": "FineTune",
+    "gradascent": "GradAscent",
+    "graddiff": "GradDiff",
+    "kl": "KL-retain",
+    "npo": "NPO",
+    "simnpo": "SimNPO",
+}
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one run of one method took. samples, setup, budget and retraining in sample-gradients."""
+
+    method: str
+    samples: float
+    seconds: float
+    setup: float = 0.0
+    peak_bytes: int | None = None
+    budget: float | None = None
+    ended: str = ""
+
+
+@dataclass
+class Cell:
+    """All that one seed of one task gave: plain data, so that it can come from another process."""
+
+    seed: int
+    rows: list[ScoreRow] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
+    trajectories: list[Trajectory] = field(default_factory=list)
+    losses: Losses | None = None
+    answers: list[AnswerRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add_run(self, task: str, method: str, run: Run, budget: float, rows: Sequence[ScoreRow]) -> None:
+        """Take in a finished run with its scores."""
+        name = NAMES[method]
+        self.rows += rows
+        self.trajectories.append(Trajectory(task, name, self.seed, run.points))
+        self.spent.append(Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, budget, run.ended))
+        if run.failed:
+            self.notes.append(f"{name}, seed {self.seed}: {run.ended}")
+
+
+def run_cells(cells: Sequence[Callable[[], Cell]], jobs: int, done: Callable[[Cell], None]) -> list[Cell]:
+    """All cells, `jobs` at a time in processes of one thread each; `done` is told of each; order is kept."""
+    if jobs == 1:
+        found = []
+        for cell in cells:
+            found.append(cell())
+            done(found[-1])
+        return found
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        futures = [pool.submit(cell) for cell in cells]
+        for future in futures:
+            future.add_done_callback(lambda ready: None if ready.exception() else done(ready.result()))
+        return [future.result() for future in futures]
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # saturated softmaxes leave denormals, which a CPU is slow at
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def section(
+    name: str, description: str, cells: Sequence[Cell], *, batch: int, tuning: str, notes: Sequence[str] = ()
+) -> TaskSection:
+    """One section of a page from the cells of all seeds; losses, answers and paths are those of the first seed.
+
+    batch: samples in a gradient-equivalent. tuning: in words, how the methods' settings were found.
+    """
+    first = min(cells, key=lambda cell: cell.seed)
+    return TaskSection(
+        name,
+        description,
+        [row for cell in cells for row in cell.rows],
+        trajectories=first.trajectories,
+        losses=first.losses,
+        answers=Answers(name, first.answers) if first.answers else None,
+        costs=_costs(name, cells, batch, tuning),
+        notes=[*notes, *(note for cell in cells for note in cell.notes)],
+    )
+
+
+def _costs(task: str, cells: Sequence[Cell], batch: int, tuning: str) -> list[Cost]:
+    by_method: dict[str, list[Spent]] = {}
+    for cell in cells:
+        for spent in cell.spent:
+            by_method.setdefault(spent.method, []).append(spent)
+    retraining = [spent.samples for spent in by_method.get("Retrain", [])]
+    whole = statistics.fmean(retraining) if retraining else None
+    costs = []
+    for method, runs in by_method.items():
+        samples = statistics.fmean(run.samples for run in runs)
+        peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+        budgets = [run.budget for run in runs if run.budget is not None]
+        costs.append(
+            Cost(
+                task,
+                method,
+                gradients=samples / batch,
+                of_retraining=samples / whole if whole else None,
+                target_cost=statistics.fmean(run.setup for run in runs) / batch,
+                seconds=statistics.fmean(run.seconds for run in runs),
+                peak_mb=max(peaks) / 2**20 if peaks else None,
+                budget=max(budgets) / batch if budgets else None,
+                tuning=tuning if budgets else "trained as the original was",
+            )
+        )
+    return costs
