@@ -120,7 +120,11 @@ def _reference_free(task: str, method: str, seed: int, view: View, before: View)
     """Loss levels, distance from the unseen level, changes, and an attack; those that need held-out rows."""
     found = {f"{name}_loss": _mean(losses) for name, losses in view.losses.items()}
     if "heldout" in view.losses:
-        pairs = [losses for name in ("forget", "heldout", "retain") for losses in (before.losses[name], view.losses[name])]
+        pairs = [
+            losses
+            for name in ("forget", "heldout", "retain")
+            for losses in (before.losses[name], view.losses[name])
+        ]
         scores = reference_free(*pairs)
         found["forget_over_unseen"] = scores["forget_over_unseen"]
         try:

@@ -65,8 +65,8 @@ def fresh_like(module: Module, seed: int) -> Module:
     name = network_name(module)
     if name is not None:
         return build(name, module.config(), seed)  # type: ignore[operator]
-    if hasattr(module, "peft_config") or not hasattr(module, "config"):
-        raise UserError(f"a fresh {type(module).__name__} cannot be made; merge its adapter first")
+    if not hasattr(module, "config"):
+        raise UserError(f"a fresh {type(module).__name__} cannot be made: it has no config")
     from transformers import AutoModelForCausalLM, AutoModelForImageClassification
 
     text = hasattr(module, "get_output_embeddings") and module.get_output_embeddings() is not None  # type: ignore[operator]
