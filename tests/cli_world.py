@@ -37,7 +37,8 @@ class World:
     files: dict[str, Path]
 
     def arguments(self, out: Path, *more: str, skip: Sequence[str] = ()) -> list[str]:
-        words = ["unlearn", "--model", str(self.model), "--out", str(out)]
+        words = ["unlearn", "--out", str(out)]
+        words += [] if "model" in skip else ["--model", str(self.model)]
         for part, file in self.files.items():
             words += [] if part in skip else [f"--{part}", str(file)]
         return [*words, *more]
