@@ -18,7 +18,9 @@ from torch.nn import Module
 
 from ofmu.cli.interrupts import Pending
 from ofmu.cli.say import Bar
+from ofmu.core import vectors
 from ofmu.core.oracle import TorchOracle
+from ofmu.core.vectors import Vector
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
@@ -103,12 +105,13 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
     """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
     oracle = TorchOracle(job.module, autocast=torch.bfloat16 if job.autocast else None)
     oracle.cost = progress.cost
-    watch = _Watch(job, prepared, progress, bar)
+    if progress.snapshot is not None:
+        vectors.assign(oracle.params, progress.snapshot["parameters"])
+    watch = _Watch(job, prepared, progress, bar, oracle.params)
     if not progress.points:
         watch.look(0)
     watch.show()
-    if progress.ended is not None and progress.snapshot is not None:
-        _assign(oracle, progress.snapshot)
+    if progress.ended is not None:
         return
     began, earlier, saved = time.perf_counter(), progress.seconds, 0
     pending.patient = True
@@ -128,9 +131,10 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
                     raise KeyboardInterrupt
         progress.peak_bytes = max(progress.peak_bytes, meter.usage.peak_bytes)
     except Diverged as error:
-        good = {"parameters": [p.detach().clone() for p in oracle.params], "step": error.step - 1}
-        progress.snapshot = good
+        step = watch.back_to_good(error.step - 1)
+        progress.snapshot = {"parameters": vectors.copy_of(oracle.params), "step": step}
         _save(out, job, progress, diverged=f"step {error.step}: {error.what} is not a finite number")
+        error.add_note(f"The last state whose losses are finite is that of step {step}; it is kept.")
         raise
     finally:
         pending.patient = False
@@ -144,8 +148,11 @@ class _Watch:
     prepared: Prepared
     progress: Progress
     bar: Bar
+    params: Vector
 
     def __post_init__(self) -> None:
+        self.good = vectors.copy_of(self.params)
+        self.good_step = self.progress.snapshot["step"] if self.progress.snapshot else 0
         parts = self.job.parts
         self.monitor = Monitor(parts.forget, parts.retain, parts.heldout, BASE_LOSSES[self.job.kind])
 
@@ -164,13 +171,17 @@ class _Watch:
     def look(self, step: int) -> None:
         """Measure the losses now."""
         seen = self.monitor.look(self.job.module)
-        task = self.prepared.task
-        target = None if task.targets is None else float(task.targets.per_sample.mean())
         for name, value in seen.items():
             if not math.isfinite(value):
                 raise Diverged(step, name.replace("_", " "))
+        self.good, self.good_step = vectors.copy_of(self.params), step
+        self.progress.points.append(self._point(step, seen))
+
+    def _point(self, step: int, seen: Mapping[str, float]) -> Point:
+        task = self.prepared.task
+        target = None if task.targets is None else float(task.targets.per_sample.mean())
         cost = self.progress.cost / gradient(self.job.kind)
-        point = Point(
+        return Point(
             step,
             cost,
             seen["forget_loss"],
@@ -179,19 +190,19 @@ class _Watch:
             task.retain_level,
             seen.get("heldout_loss"),
         )
-        self.progress.points.append(point)
+
+    def back_to_good(self, step: int) -> int:
+        """Finite parameters may still have no finite loss: then go back to the last that had; its step."""
+        if all(math.isfinite(value) for value in self.monitor.look(self.job.module).values()):
+            return step
+        vectors.assign(self.params, self.good)
+        return self.good_step
 
     def show(self) -> None:
         """Move the bar."""
         point = self.progress.points[-1]
         numbers = {"forget": point.forget_loss, "target": point.target, "retain": point.retain_loss}
         self.bar.show(self.progress.cost, self.job.budget, numbers)
-
-
-def _assign(oracle: TorchOracle, snapshot: Mapping[str, Any]) -> None:
-    from ofmu.core import vectors
-
-    vectors.assign(oracle.params, snapshot["parameters"])
 
 
 def _save(out: Output, job: Job, progress: Progress, diverged: str | None = None) -> None:
