@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch.nn import Module
@@ -34,7 +35,7 @@ SHOWN = 4  # answers on the page
 def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
     """Train Original and Retrain, unlearn with every method, score and sample a few answers."""
     world = people(seed, forget=2, retain=6)
-    encoder = Encoder.of(train_tokenizer(_texts(world), int(str(TINY_LLAMA["vocab_size"]))), max_length=256)
+    encoder = _encoder()
     parts = text_parts(world, encoder)
     cell = Cell(seed)
     models = {name: _reference(name, world, encoder, seed, cell) for name in SEEDS}
@@ -80,10 +81,17 @@ def _list(value: Any) -> list[str]:
     return [str(item) for item in value]
 
 
-def _texts(world: People) -> list[str]:
-    """What the tokenizer learns from: the language, everybody's, as a real tokenizer's corpus would be."""
-    groups = (world.forget, world.retain, world.heldout, world.unseen)
-    return [message.content for group in groups for record in group for message in record.messages]
+@cache
+def _encoder() -> Encoder:
+    """The tokenizer knows the language, not the people: it learned from others who share its words.
+
+    Fitted on the people of the task it would have a token of its own for each of their facts and split every wrong
+    answer into pieces, so that the truth could be told by its length.
+    """
+    strangers = [people(1_000_000 + i, forget=1, retain=24, heldout=0, unseen=0) for i in range(6)]
+    records = [record for group in strangers for record in group.forget + group.retain]
+    texts = [message.content for record in records for message in record.messages]
+    return Encoder.of(train_tokenizer(texts, int(str(TINY_LLAMA["vocab_size"]))), max_length=256)
 
 
 def _fresh(seed: int) -> Module:
