@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ofmu.engine.measuring import sample_losses, token_losses
-from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.reset import reset_last
 from ofmu.engine.targets import (
     ABSENT,
@@ -23,9 +22,7 @@ from ofmu.engine.targets import (
     with_absent_labels,
 )
 from ofmu.engine.training import Recipe, trained
-from ofmu.errors import UserError
 from ofmu.losses import class_nll, token_nll
-from ofmu.methods import OFMU, build_method
 from ofmu.tasks import Targets
 from small import LN2, Table, Texts, flat, images, llama, net, texts
 
@@ -165,28 +162,3 @@ def test_a_llama_gives_one_target_for_each_answer_token():
     level = torch.cat(token_losses(model, heldout, token_nll)).mean()
     constant = constant_token_targets(model, forget, heldout, token_nll)
     assert torch.allclose(torch.cat(constant.values), level)
-
-
-def test_a_short_text_reference_learns_the_retain_set_alone():
-    forget, retain = Watched(texts(4, 1)), Watched(texts(12, 2))
-    sources = Sources(fresh=lambda seed: llama(1), recipe=Recipe(epochs=10, batch=4, lr=1e-2))
-    made = prepare(llama(2), "text", Parts(forget, retain), OFMU.text(1e-3), sources, seed=3)
-    assert (forget.trained_on, retain.trained_on) == (set(), set(range(12)))
-    assert made.cost == pytest.approx(2 * 12 + 4 / 3)  # a fifth of 10 epochs over D_r, one pass over D_f
-    again = llama(1)
-    trained(again, texts(12, 2), token_nll, Recipe(epochs=2, batch=4, lr=1e-2, seed=10))
-    expected = token_losses(again, texts(4, 1), token_nll)
-    assert made.task.targets is not None
-    assert all(torch.equal(a, b) for a, b in zip(made.task.targets.values, expected, strict=True))
-
-
-def test_text_targets_without_anything_unseen_are_refused():
-    with pytest.raises(UserError, match="--heldout"):
-        prepare(llama(2), "text", Parts(texts(4, 1), texts(12, 2)), OFMU.text(1e-3), Sources(), seed=0)
-
-
-def test_only_what_a_method_needs_is_prepared():
-    made = prepare(
-        llama(2), "text", Parts(texts(4, 1), texts(12, 2)), build_method("graddiff", "text"), Sources(), 0
-    )
-    assert (made.task.targets, made.task.reference, made.task.unseen, made.cost) == (None, None, None, 0.0)
