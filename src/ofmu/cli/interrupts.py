@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: the step that runs is finished and saved; a second one stops at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from ofmu.cli.say import note
+
+
+@dataclass
+class Pending:
+    """patient: a checkpoint can be saved soon, so a signal waits for it. asked: it does."""
+
+    patient: bool = False
+    asked: bool = False
+
+
+@contextmanager
+def patient_signals() -> Iterator[Pending]:
+    """Inside, SIGINT and SIGTERM set `asked` while `patient`, and raise KeyboardInterrupt otherwise."""
+    pending = Pending()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not pending.patient or pending.asked:
+            raise KeyboardInterrupt
+        pending.asked = True
+        note("stopping after this step, to save it; once more to stop at once (from the last checkpoint)")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield pending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

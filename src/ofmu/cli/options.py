@@ -1,0 +1,201 @@
+"""The options that commands share, grouped as `--help` shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+MODEL = Group("Model", sort_key=1)
+DATA = Group(
+    "Data",
+    sort_key=2,
+    help="JSON lines, JSON, CSV or parquet, a directory or hub id; images: parquet or class folders.",
+)
+HOW = Group("How", sort_key=3)
+RUN = Group("Run", sort_key=4)
+OUTPUT = Group("Output", sort_key=5)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class UnlearnOptions:
+    """Everything `ofmu unlearn` is told; it is written to OUT/config.json."""
+
+    model: Annotated[
+        str,
+        Parameter(group=MODEL, help="Model to unlearn from: a directory, package:NAME, a .gguf file or a hub id."),
+    ]
+    base: Annotated[
+        str | None,
+        Parameter(group=MODEL, help="Text: the model from before fine-tuning. Says what an unseen text costs."),
+    ] = None
+    retrain: Annotated[
+        str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
+    ] = None
+    trainable: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="What is trained: full, top:K (last K blocks or layers) or lora:R (adapter of rank R).",
+        ),
+    ] = "full"
+    merge: Annotated[
+        bool, Parameter(group=MODEL, help="Under lora:R, save a whole model; --no-merge saves the adapter alone.")
+    ] = True
+    forget: Annotated[str | None, Parameter(group=DATA, help="Rows to forget.")] = None
+    retain: Annotated[str | None, Parameter(group=DATA, help="Rows to keep.")] = None
+    heldout: Annotated[
+        str | None,
+        Parameter(group=DATA, help="Rows the model was never trained on; they say how unseen data looks."),
+    ] = None
+    test: Annotated[
+        str | None,
+        Parameter(group=DATA, help="Unseen rows for the table only (test accuracy); never used for targets."),
+    ] = None
+    data: Annotated[
+        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
+    ] = None
+    forget_ids: Annotated[
+        str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
+    ] = None
+    forget_where: Annotated[
+        str | None, Parameter(group=DATA, help="With --data: forget all rows with column=value.")
+    ] = None
+    max_length: Annotated[
+        int | None,
+        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
+    ] = None
+    method: Annotated[
+        str, Parameter(group=HOW, help="ofmu, ofmu-paper, finetune, gradascent, graddiff, kl, npo or simnpo.")
+    ] = "ofmu"
+    budget: Annotated[
+        float | None,
+        Parameter(
+            group=HOW,
+            help="Most gradient-equivalents (forward and backward of a batch: 256 images or 16 texts), targets included. Default: 0.4 (images) or 0.8 (text) of retraining, at least 100. ofmu stops earlier once the target holds.",
+        ),
+    ] = None
+    steps: Annotated[
+        int | None, Parameter(group=HOW, help="Most steps of the method. Default: as many as the budget allows.")
+    ] = None
+    lr: Annotated[
+        float | None,
+        Parameter(group=HOW, help="Learning rate. Default: the method's preset (text: 0.13 / model width)."),
+    ] = None
+    seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0
+    autocast: Annotated[
+        bool,
+        Parameter(
+            group=HOW,
+            help="First-order passes in bfloat16: faster for large models on CPUs that have it.",
+            negative="",
+        ),
+    ] = False
+    checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 10
+    resume: Annotated[
+        bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
+    ] = False
+    out: Annotated[str, Parameter(group=OUTPUT, help="Folder to write; it appears whole or not at all.")]
+    overwrite: Annotated[
+        bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
+    ] = False
+    show_forgotten: Annotated[
+        bool, Parameter(group=OUTPUT, help="Allow forgotten text in the report (research only).", negative="")
+    ] = False
+    json: Annotated[
+        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+    ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Everything `ofmu train` is told."""
+
+    model: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="Where to start: a model directory, package:NAME, a .gguf file, a hub id; or from scratch: digits-cnn, cifar-resnet, tiny-llama.",
+        ),
+    ]
+    trainable: Annotated[
+        str,
+        Parameter(group=MODEL, help="What is trained: full, top:K or lora:R (merged into the model when saved)."),
+    ] = "full"
+    from_scratch: Annotated[
+        bool,
+        Parameter(
+            name=("--from-scratch", "--base-from-scratch"),
+            group=MODEL,
+            help="Take only the architecture and tokenizer of --model, with new weights.",
+            negative="",
+        ),
+    ] = False
+    data: Annotated[str, Parameter(group=DATA, help="Training rows.")]
+    max_length: Annotated[
+        int | None, Parameter(group=DATA, help="Text: tokens a row at most. Default: 512 (tiny-llama: 256).")
+    ] = None
+    vocabulary: Annotated[
+        int, Parameter(group=DATA, help="tiny-llama: size of the tokenizer that is trained on the data.")
+    ] = 2048
+    epochs: Annotated[
+        float | None,
+        Parameter(group=HOW, help="Passes over the data. Default: 50 images, 28 tiny-llama, 10 pretrained text."),
+    ] = None
+    lr: Annotated[
+        float | None,
+        Parameter(group=HOW, help="Learning rate. Default: 2e-3 images, 4e-3 tiny-llama, 3e-4 pretrained text."),
+    ] = None
+    batch: Annotated[int | None, Parameter(group=HOW, help="Rows a batch. Default: 64 images, 8 texts.")] = None
+    seed: Annotated[int, Parameter(group=HOW, help="Seed of weights and of the order of rows.")] = 0
+    autocast: Annotated[
+        bool,
+        Parameter(group=HOW, help="Train in bfloat16 where that is faster; weights stay float32.", negative=""),
+    ] = False
+    out: Annotated[str, Parameter(group=OUTPUT, help="Model directory to write; it appears whole or not at all.")]
+    overwrite: Annotated[bool, Parameter(group=OUTPUT, help="Replace OUT if it is there.", negative="")] = False
+    json: Annotated[
+        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+    ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Everything `ofmu evaluate` is told."""
+
+    model: Annotated[
+        str,
+        Parameter(
+            group=MODEL, help="Model to measure: a directory (also the OUT of unlearn), package:NAME or a hub id."
+        ),
+    ]
+    retrain: Annotated[
+        str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
+    ] = None
+    name: Annotated[str, Parameter(group=MODEL, help="What the table calls the model.")] = "Model"
+    forget: Annotated[str | None, Parameter(group=DATA, help="Rows that were to be forgotten.")] = None
+    retain: Annotated[str | None, Parameter(group=DATA, help="Rows that were to be kept.")] = None
+    heldout: Annotated[str | None, Parameter(group=DATA, help="Rows the model was never trained on.")] = None
+    test: Annotated[str | None, Parameter(group=DATA, help="Unseen rows for test accuracy.")] = None
+    data: Annotated[
+        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
+    ] = None
+    forget_ids: Annotated[
+        str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
+    ] = None
+    forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
+        None
+    )
+    max_length: Annotated[
+        int | None,
+        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
+    ] = None
+    seed: Annotated[int, Parameter(group=OUTPUT, help="Seed written beside the scores.")] = 0
+    out: Annotated[str | None, Parameter(group=OUTPUT, help="File for the scores (JSON).")] = None
+    json: Annotated[
+        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+    ] = False

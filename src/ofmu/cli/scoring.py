@@ -1,0 +1,150 @@
+"""What a model is worth on a user's request: against Retrain where there is one, else before against after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch.nn import Module
+
+from ofmu.attacks import threshold_attack
+from ofmu.benchmarks.image_scores import ImageParts, ImageView, image_rows, view_image
+from ofmu.benchmarks.text_scores import TextParts, TextView, text_rows, view_text
+from ofmu.data.encode import TextSamples
+from ofmu.data.sequences import InMemory, with_answers
+from ofmu.engine.measuring import image_logits, sample_losses
+from ofmu.engine.prepare import labels_of
+from ofmu.engine.requests import Request
+from ofmu.losses import BASE_LOSSES, class_nll
+from ofmu.metrics import (
+    Score,
+    per_sample_confidence_gap,
+    reference_free,
+    retain_accuracy,
+    unlearning_accuracy,
+    wasserstein_confidence,
+)
+from ofmu.report.model import ScoreRow
+
+NO_TEST = "needs --test: unseen rows that are not used for targets"
+MOST = 2048  # retain and held-out rows that losses are compared on
+
+
+@dataclass(frozen=True)
+class View:
+    """A model seen on a request. losses: [n] of forget, retain and (where given) heldout."""
+
+    losses: Mapping[str, np.ndarray]
+    image: ImageView | None = None
+    text: TextView | None = None
+    points: Mapping[str, Score] | None = None  # images without a test set: UA and RA
+
+
+def look(module: Module, request: Request) -> View:
+    """One pass over every part."""
+    kind = "text" if request.encoder is not None else "image"
+    parts = request.parts
+    names = {"forget": parts.forget, "retain": parts.retain, "heldout": parts.heldout}
+    losses = {
+        name: sample_losses(module, samples, BASE_LOSSES[kind]).numpy()
+        for name, samples in names.items()
+        if samples is not None
+    }
+    if kind == "text":
+        return View(losses, text=view_text(module, text_parts(request)))
+    if request.test is not None:
+        return View(losses, image=view_image(module, ImageParts(parts.forget, parts.retain, request.test)))
+    outputs = {name: image_logits(module, samples).numpy() for name, samples in list(names.items())[:2] if samples}
+    labels = {name: labels_of(samples).numpy() for name, samples in list(names.items())[:2] if samples}
+    points = {
+        "UA": unlearning_accuracy(outputs["forget"], labels["forget"]),
+        "RA": retain_accuracy(outputs["retain"], labels["retain"]),
+    }
+    return View(losses, points=points)
+
+
+def text_parts(request: Request) -> TextParts:
+    """The parts that a text model is scored on; reworded and false answers where every forget row has them."""
+    forget, records, encoder = request.parts.forget, request.records, request.encoder
+    plain = TextParts(forget, request.parts.retain, unseen=request.test)
+    if records is None or encoder is None:
+        return plain
+    rows = list(records)
+    wrong = [row.meta.get("perturbed_answer") for row in rows]
+    right = [row.meta.get("paraphrased_answer") for row in rows]
+    if not all(isinstance(answer, str) for answer in right):
+        return plain
+    lists = [answers for answers in wrong if isinstance(answers, list) and answers]
+    if len(lists) < len(rows) or len({len(answers) for answers in lists}) != 1:
+        return plain
+    repeated = [replace(row, id=f"{row.id}/{i}") for row in rows for i in range(len(lists[0]))]
+    false = [str(answer) for answers in lists for answer in answers]
+    return replace(
+        plain,
+        paraphrased=TextSamples(with_answers(rows, [str(answer) for answer in right]), encoder),
+        perturbed=TextSamples(with_answers(InMemory(repeated), false), encoder),
+        wrong=len(lists[0]),
+    )
+
+
+def score(
+    task: str, method: str, seed: int, view: View, retrain: View | None, before: View | None = None
+) -> list[ScoreRow]:
+    """All rows of one model. retrain: the retrained model's view; before: the original's, for changes."""
+    if view.text is not None:
+        rows = text_rows(task, method, seed, view.text, None if retrain is None else retrain.text)
+    elif view.image is not None:
+        gold = None if retrain is None or retrain is view else retrain.image
+        rows = image_rows(task, method, seed, view.image, gold)
+    else:
+        rows = _without_test(task, method, seed, view, None if retrain is view else retrain)
+    return rows if retrain is not None else rows + _reference_free(task, method, seed, view, before or view)
+
+
+def _without_test(task: str, method: str, seed: int, view: View, retrain: View | None) -> list[ScoreRow]:
+    found = {
+        **(view.points or {}),
+        "TA": Score(None, 0, higher_is_better=True, missing=NO_TEST),
+        "MIA": Score(None, 0, missing=NO_TEST),
+    }
+    if retrain is not None:
+        ours, theirs = np.exp(-view.losses["forget"]), np.exp(-retrain.losses["forget"])
+        found["gap"] = Score(None, 0, higher_is_better=False, missing=NO_TEST)
+        found["W1"] = wasserstein_confidence(ours, theirs)
+        found["PS"] = per_sample_confidence_gap(ours, theirs)
+    return [_row(task, method, seed, name, value) for name, value in found.items()]
+
+
+def _reference_free(task: str, method: str, seed: int, view: View, before: View) -> list[ScoreRow]:
+    """Loss levels, distance from the unseen level, changes, and an attack; those that need held-out rows."""
+    found = {f"{name}_loss": _mean(losses) for name, losses in view.losses.items()}
+    if "heldout" in view.losses:
+        pairs = [
+            losses
+            for name in ("forget", "heldout", "retain")
+            for losses in (before.losses[name], view.losses[name])
+        ]
+        scores = reference_free(*pairs)
+        found["forget_over_unseen"] = scores["forget_over_unseen"]
+        try:
+            attack = threshold_attack(view.losses["forget"], view.losses["heldout"])
+            found["attack_auc"] = Score(attack.auc, attack.n_forget)
+        except ValueError as error:
+            found["attack_auc"] = Score(None, 0, missing=str(error))
+    return [_row(task, method, seed, name, value) for name, value in found.items()]
+
+
+def _mean(losses: np.ndarray) -> Score:
+    return Score(float(losses.mean()), len(losses), unit="nats")
+
+
+def _row(task: str, method: str, seed: int, name: str, value: Score) -> ScoreRow:
+    missing = value.missing if value.value is None else None
+    return ScoreRow(task, method, seed, name, value.value, value.n, value.higher_is_better, missing)
+
+
+def forget_losses(module: Module, request: Request) -> np.ndarray:
+    """[n]: the losses of the forget rows."""
+    kind = "text" if request.encoder is not None else "image"
+    return sample_losses(module, request.parts.forget, BASE_LOSSES[kind] if kind == "text" else class_nll).numpy()

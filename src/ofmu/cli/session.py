@@ -1,0 +1,253 @@
+"""One unlearning run that can be stopped at any moment: prepared once, saved every few steps, resumed exactly.
+
+OUT.partial/prepared.safetensors holds what was estimated before the first step (targets and levels), so that a
+resumed run has the very same task; OUT.partial/checkpoint.safetensors holds where the run stands.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from ofmu.cli.interrupts import Pending
+from ofmu.cli.say import Bar
+from ofmu.core.oracle import TorchOracle
+from ofmu.engine.checkpoint import load_state, save_state
+from ofmu.engine.loop import Diverged, Event, unlearn
+from ofmu.engine.measure import Meter
+from ofmu.engine.measuring import Monitor
+from ofmu.engine.output import Output
+from ofmu.engine.prepare import BATCH, Parts, Prepared, Sources, frozen_copy, prepare
+from ofmu.errors import UserError
+from ofmu.losses import BASE_LOSSES
+from ofmu.report.model import Point
+from ofmu.tasks import Kind, Method, Stream, Targets, Task
+
+LOOKS = 40  # points of a trajectory, at most about
+PREPARED = "prepared.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done. identity: all that decides the result, in words; a resumed run must have the same.
+
+    budget in sample-gradients, preparation included. batch: samples a batch (None: the method's preset).
+    """
+
+    module: Module
+    kind: Kind
+    parts: Parts
+    method: Method
+    sources: Sources
+    seed: int
+    budget: float
+    steps: int
+    identity: Mapping[str, str]
+    batch: int | None = None
+    autocast: bool = False
+    every: int = 10
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all of it is in a checkpoint. due: the cost at which the next point is measured."""
+
+    points: list[Point] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    cost: float = 0.0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    due: float = 0.0
+    ended: str | None = None
+    snapshot: dict[str, Any] | None = None
+
+
+def gradient(kind: Kind) -> int:
+    """Samples in a gradient-equivalent: one forward and backward pass of a retain batch."""
+    return BATCH[kind][1]
+
+
+def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
+    """The task and where the run stands: prepared now, or taken up from an interrupted run."""
+    file = out.work / PREPARED
+    if out.resuming:
+        saved = load_state(out.checkpoint)
+        _check_same(saved["identity"], job.identity)
+        if saved["diverged"] is not None:
+            raise UserError(
+                f"--resume: the run diverged ({saved['diverged']}), and would again; start it anew with "
+                "--overwrite and a lower --lr"
+            )
+        prepared = _restored(load_state(file), job)
+        return prepared, _progress(saved["progress"])
+    prepared = prepare(job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch)
+    save_state(file, _plain_task(prepared, job))
+    progress = Progress(cost=prepared.cost, due=prepared.cost)
+    _save(out, job, progress)
+    return prepared, progress
+
+
+def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Bar, pending: Pending) -> None:
+    """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
+    oracle = TorchOracle(job.module, autocast=torch.bfloat16 if job.autocast else None)
+    oracle.cost = progress.cost
+    watch = _Watch(job, prepared, progress, bar)
+    if not progress.points:
+        watch.look(0)
+    watch.show()
+    if progress.ended is not None and progress.snapshot is not None:
+        _assign(oracle, progress.snapshot)
+        return
+    began, earlier, saved = time.perf_counter(), progress.seconds, 0
+    pending.patient = True
+    last: Event | None = None
+    try:
+        with Meter() as meter:
+            for last in unlearn(
+                prepared.task, job.method, oracle, job.steps, budget=job.budget, resume=progress.snapshot
+            ):
+                watch.event(last)
+                progress.seconds = earlier + time.perf_counter() - began
+                saved += 1
+                if pending.asked or last.last is not None or saved >= job.every:
+                    progress.snapshot, saved = last.snapshot(), 0
+                    _save(out, job, progress)
+                if pending.asked:
+                    raise KeyboardInterrupt
+        progress.peak_bytes = max(progress.peak_bytes, meter.usage.peak_bytes)
+    except Diverged as error:
+        good = {"parameters": [p.detach().clone() for p in oracle.params], "step": error.step - 1}
+        progress.snapshot = good
+        _save(out, job, progress, diverged=f"step {error.step}: {error.what} is not a finite number")
+        raise
+    finally:
+        pending.patient = False
+
+
+@dataclass
+class _Watch:
+    """Measures the run from outside and shows it."""
+
+    job: Job
+    prepared: Prepared
+    progress: Progress
+    bar: Bar
+
+    def __post_init__(self) -> None:
+        parts = self.job.parts
+        self.monitor = Monitor(parts.forget, parts.retain, parts.heldout, BASE_LOSSES[self.job.kind])
+
+    def event(self, event: Event) -> None:
+        """Record one step, and a point of the trajectory when one is due."""
+        progress = self.progress
+        progress.cost = event.cost
+        line = {"step": event.step, "cost": event.cost / gradient(self.job.kind), **event.log.numbers}
+        progress.events.append(line | ({"ended": event.last} if event.last else {}))
+        progress.ended = event.last
+        if event.cost >= progress.due or event.last is not None:
+            self.look(event.step)
+            progress.due = event.cost + max(self.job.budget - self.prepared.cost, 0.0) / LOOKS
+        self.show()
+
+    def look(self, step: int) -> None:
+        """Measure the losses now."""
+        seen = self.monitor.look(self.job.module)
+        task = self.prepared.task
+        target = None if task.targets is None else float(task.targets.per_sample.mean())
+        for name, value in seen.items():
+            if not math.isfinite(value):
+                raise Diverged(step, name.replace("_", " "))
+        cost = self.progress.cost / gradient(self.job.kind)
+        point = Point(
+            step,
+            cost,
+            seen["forget_loss"],
+            target,
+            seen["retain_loss"],
+            task.retain_level,
+            seen.get("heldout_loss"),
+        )
+        self.progress.points.append(point)
+
+    def show(self) -> None:
+        """Move the bar."""
+        point = self.progress.points[-1]
+        numbers = {"forget": point.forget_loss, "target": point.target, "retain": point.retain_loss}
+        self.bar.show(self.progress.cost, self.job.budget, numbers)
+
+
+def _assign(oracle: TorchOracle, snapshot: Mapping[str, Any]) -> None:
+    from ofmu.core import vectors
+
+    vectors.assign(oracle.params, snapshot["parameters"])
+
+
+def _save(out: Output, job: Job, progress: Progress, diverged: str | None = None) -> None:
+    plain = {**vars(progress), "points": [asdict(point) for point in progress.points]}
+    save_state(out.checkpoint, {"identity": dict(job.identity), "progress": plain, "diverged": diverged})
+
+
+def _progress(saved: dict[str, Any]) -> Progress:
+    return Progress(**{**saved, "points": [Point(**point) for point in saved["points"]]})
+
+
+def _check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    for name in now:
+        if before.get(name) != now[name]:
+            raise UserError(
+                f"--resume: {name} is {now[name]}, but the interrupted run had {before.get(name)}; give the same "
+                "command, or start anew with --overwrite"
+            )
+
+
+def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
+    task, targets = prepared.task, prepared.task.targets
+    trained = task.unseen is not None and task.unseen is not job.sources.base
+    return {
+        "cost": prepared.cost,
+        "targets": None if targets is None else asdict(targets),
+        "forget_nll": task.forget_nll,
+        "retain_level": task.retain_level,
+        "unseen_level": task.unseen_level,
+        "reference": task.reference is not None,
+        "base": task.unseen is not None and not trained,
+        "unseen": dict(task.unseen.state_dict()) if task.unseen is not None and trained else None,
+        "batches": (task.forget_batch, task.retain_batch),
+    }
+
+
+def _restored(saved: dict[str, Any], job: Job) -> Prepared:
+    unseen = None
+    if saved["unseen"] is not None:
+        assert job.sources.fresh is not None  # it was trained from one
+        unseen = job.sources.fresh(job.seed)
+        unseen.load_state_dict(saved["unseen"])
+    elif saved["base"]:
+        unseen = job.sources.base
+    task = Task(
+        job.kind,
+        BASE_LOSSES[job.kind],
+        Stream(job.parts.forget, 2 * job.seed + 1),
+        Stream(job.parts.retain, 2 * job.seed + 2),
+        targets=None if saved["targets"] is None else Targets(**saved["targets"]),
+        reference=frozen_copy(job.module) if saved["reference"] else None,
+        unseen=None if unseen is None else unseen.eval().requires_grad_(False),
+        forget_nll=saved["forget_nll"],
+        retain_level=saved["retain_level"],
+        unseen_level=saved["unseen_level"],
+        forget_batch=saved["batches"][0],
+        retain_batch=saved["batches"][1],
+    )
+    return Prepared(task, saved["cost"])
+
+
+def last_good(out: Output) -> Path:
+    """Where the model of a diverged run is kept."""
+    return out.work / "last-good"

@@ -1,0 +1,143 @@
+"""`ofmu train`: ordinary training, recorded so that references can be trained alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ofmu.cli.options import TrainOptions
+from ofmu.cli.say import bar, note, print_json
+from ofmu.data.encode import Encoder, TextSamples
+from ofmu.data.images import check_labels, read_images
+from ofmu.data.read import open_records
+from ofmu.engine.hashing import ids_fingerprint
+from ofmu.engine.language import TINY_LLAMA, from_scratch, train_tokenizer
+from ofmu.engine.models import LoadedModel, load_model, save_model
+from ofmu.engine.networks import NETWORKS, build
+from ofmu.engine.output import Output
+from ofmu.engine.provenance import SCRATCH, Provenance, classes_of, fresh_like, write_provenance
+from ofmu.engine.requests import encoder_of, image_reader
+from ofmu.engine.trainable import apply_trainable, merge_adapter
+from ofmu.engine.training import Progress, Recipe, training
+from ofmu.errors import UserError
+from ofmu.losses import BASE_LOSSES
+from ofmu.tasks import Kind, Samples
+
+TINY = "tiny-llama"
+RECIPES: dict[str, Recipe] = {
+    "image": Recipe(),
+    "tiny": Recipe(epochs=28, batch=8, lr=4e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0),
+    "text": Recipe(epochs=10, batch=8, lr=3e-4, rule="adamw", decay=0.01, schedule="linear", clip=1.0),
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model before training, its rows, and what a fresh one is made from."""
+
+    loaded: LoadedModel
+    samples: Samples
+    init: str
+
+
+def train(options: TrainOptions) -> int:
+    """Train and save; see `TrainOptions`."""
+    with Output(Path(options.out), overwrite=options.overwrite) as out:
+        start = _start(options)
+        recipe = _recipe(options, start)
+        loaded = apply_trainable(start.loaded, options.trainable, options.seed)
+        for text in loaded.notes:
+            note(text)
+        last = _trained(loaded, start.samples, recipe)
+        save_model(replace(merge_adapter(loaded), settings=start.loaded.settings), out.folder)
+        ids = start.samples.ids
+        provenance = Provenance(recipe, start.init, ids_fingerprint(ids), len(ids), options.trainable)
+        write_provenance(out.folder, provenance)
+    if options.json:
+        print_json(
+            {"out": str(options.out), "rows": len(ids), "steps": last.step, "loss": last.loss, "cost": last.cost}
+        )
+    else:
+        print(f"{options.out}: trained on {len(ids)} rows, {last.step} steps, last loss {last.loss:.3g}")
+    return 0
+
+
+def _trained(loaded: LoadedModel, samples: Samples, recipe: Recipe) -> Progress:
+    last = Progress(0, 0, 0.0, 0.0)
+    with bar("train") as shown:
+        for last in training(loaded.module, samples, BASE_LOSSES[loaded.kind], recipe):
+            shown.show(last.step, last.total, {"loss": last.loss})
+    return last
+
+
+def _start(options: TrainOptions) -> Start:
+    if options.model == TINY:
+        return _tiny(options)
+    if options.model in NETWORKS:
+        return _network(options)
+    loaded = load_model(options.model)
+    for text in loaded.notes:
+        note(text)
+    if loaded.kind == "text":
+        encoder = encoder_of(loaded, options.max_length)
+        loaded = replace(loaded, settings=encoder.settings())
+        samples: Samples = TextSamples(open_records(options.data), encoder)
+    else:
+        read = image_reader(loaded)
+        images = read(options.data)
+        check_labels(images.samples, classes_of(loaded))
+        samples = images.samples
+        if not loaded.settings:
+            shape = {"size": images.samples.pixels.shape[-1], "classes": list(images.classes)}
+            loaded = replace(
+                loaded, settings={"image_mean": list(images.mean), "image_std": list(images.std), **shape}
+            )
+    if options.from_scratch:
+        return Start(replace(loaded, module=fresh_like(loaded.module, options.seed)), samples, SCRATCH)
+    return Start(loaded, samples, options.model)
+
+
+def _tiny(options: TrainOptions) -> Start:
+    records = open_records(options.data)
+    texts = [record.text or "\n".join(turn.content for turn in record.messages) for record in records]
+    tokenizer = train_tokenizer(texts, options.vocabulary)
+    encoder = Encoder.of(tokenizer, options.max_length or 256)
+    # the head is as large as the tokenizer turned out, which may be smaller than what was asked for
+    length = max(256, encoder.max_length)
+    config = {**TINY_LLAMA, "vocab_size": len(tokenizer), "max_position_embeddings": length}
+    module = from_scratch(config, options.seed, attention="sdpa")
+    loaded = LoadedModel(module, "text", tokenizer, encoder.settings(), TINY)
+    return Start(loaded, TextSamples(records, encoder), SCRATCH)
+
+
+def _network(options: TrainOptions) -> Start:
+    path = Path(options.data).expanduser()
+    if not path.exists():
+        raise UserError(f"no file {path}: expected a parquet file or a directory with one folder a class")
+    images = read_images(path)
+    _, channels, height, width = images.samples.pixels.shape
+    if height != width:
+        raise UserError(f"--data: images are {width}×{height}, expected squares for {options.model}")
+    shape = {"classes": len(images.classes), "channels": channels, "size": height}
+    check_labels(images.samples, len(images.classes))
+    module = build(options.model, shape, options.seed)
+    settings = {
+        "image_mean": list(images.mean),
+        "image_std": list(images.std),
+        "size": height,
+        "classes": list(images.classes),
+    }
+    return Start(LoadedModel(module, "image", settings=settings, source=options.model), images.samples, SCRATCH)
+
+
+def _recipe(options: TrainOptions, start: Start) -> Recipe:
+    kind: Kind = start.loaded.kind
+    preset = RECIPES["tiny" if kind == "text" and start.init == SCRATCH else kind]
+    return replace(
+        preset,
+        epochs=preset.epochs if options.epochs is None else options.epochs,
+        batch=preset.batch if options.batch is None else options.batch,
+        lr=preset.lr if options.lr is None else options.lr,
+        seed=options.seed,
+        autocast=options.autocast,
+    )

@@ -1,0 +1,263 @@
+"""`ofmu unlearn`: one request from files to a folder with the model and what proves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn import Module
+
+from ofmu.cli.exits import DONE, NOT_REACHED
+from ofmu.cli.interrupts import Pending, patient_signals
+from ofmu.cli.options import UnlearnOptions
+from ofmu.cli.say import NOTES, Bar, bar, note, print_json
+from ofmu.cli.scoring import look
+from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
+from ofmu.cli.answers import join_answers, say
+from ofmu.cli.writing import Result, write_result
+from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
+from ofmu.engine.loop import Diverged
+from ofmu.engine.models import LoadedModel, load_model, save_model
+from ofmu.engine.output import Output
+from ofmu.engine.prepare import Prepared, Sources
+from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like, read_provenance, write_provenance
+from ofmu.engine.requests import Files, Request, load_request
+from ofmu.engine.trainable import apply_trainable, merge_adapter, parse_trainable
+from ofmu.engine.training import Recipe
+from ofmu.errors import UserError
+from ofmu.methods import build_method
+from ofmu.tasks import Kind, Method
+
+SHARE: dict[Kind, float] = {"image": 0.4, "text": 0.8}  # of retraining: what a run may spend by default
+LEAST = 100.0  # gradient-equivalents that any run may spend by default
+WITHOUT = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}  # where nobody recorded the training
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that was loaded for one run."""
+
+    options: UnlearnOptions
+    loaded: LoadedModel
+    request: Request
+    provenance: Provenance | None
+    retrain: LoadedModel | None
+    method: Method
+
+
+def unlearn(options: UnlearnOptions) -> int:
+    """Run the request; see `UnlearnOptions`. Returns the exit code."""
+    check_numbers(options)
+    files = Files(
+        options.forget,
+        options.retain,
+        options.heldout,
+        options.test,
+        options.data,
+        options.forget_ids,
+        options.forget_where,
+    )
+    with patient_signals() as pending:
+        out = Output(Path(options.out), overwrite=options.overwrite, resume=options.resume)
+        with out:
+            given = load(options, files)
+            result = _run(given, out, pending)
+            write_result(result, out.folder)
+            loaded = merge_adapter(result.loaded) if options.merge else result.loaded
+            (out.folder / "model").mkdir()
+            save_model(loaded, out.folder / "model")
+            if given.provenance is not None:
+                write_provenance(out.folder / "model", given.provenance)
+    return _finish(result, options)
+
+
+def check_numbers(options: UnlearnOptions) -> None:
+    """UserError for numbers and names that cannot be, before anything is loaded."""
+    for name, value in (("--budget", options.budget), ("--lr", options.lr)):
+        if value is not None and not value > 0:
+            raise UserError(f"{name}: found {value}, expected a number above 0")
+    for name, count in (("--steps", options.steps), ("--checkpoint-every", options.checkpoint_every)):
+        if count is not None and count < 1:
+            raise UserError(f"{name}: found {count}, expected at least 1")
+    parse_trainable(options.trainable)
+    method_of(options.method, "image", None, None)
+
+
+def method_of(name: str, kind: Kind, lr: float | None, width: int | None) -> Method:
+    """The method's preset; UserError for an unknown name."""
+    try:
+        return build_method(name, kind, lr=lr, width=width)
+    except ValueError as error:
+        raise UserError(f"--method: {error}") from None
+
+
+def load(options: UnlearnOptions, files: Files) -> Given:
+    """Model, data and Retrain; every mistake in them is found here."""
+    source = model_path(options.model)
+    loaded = load_model(source)
+    if hasattr(loaded.module, "peft_config") and not options.trainable.startswith("lora"):
+        loaded = merge_adapter(loaded)
+        note("the model's adapter was merged into it, since --trainable is not lora:R")
+    for text in loaded.notes:
+        note(text)
+    check_finite(loaded.module, options.model)
+    request = load_request(loaded, files, options.max_length)
+    for text in request.notes:
+        note(text)
+    retrain = None
+    if options.retrain is not None:
+        retrain = load_model(model_path(options.retrain))
+        check_alike(loaded, retrain, "--retrain")
+    width = getattr(getattr(loaded.module, "config", None), "hidden_size", None)
+    method = method_of(options.method, loaded.kind, options.lr, width)
+    return Given(options, loaded, request, read_provenance(source), retrain, method)
+
+
+def model_path(source: str) -> str:
+    """A model's place; the OUT of an earlier run stands for the model in it."""
+    inner = Path(source).expanduser() / "model"
+    return str(inner) if inner.is_dir() and (inner.parent / "scores.json").is_file() else source
+
+
+def check_finite(module: Module, source: str) -> None:
+    """UserError for a model that is broken before anything is done with it."""
+    for name, value in module.named_parameters():
+        if not bool(torch.isfinite(value.detach()).all()):
+            raise UserError(f"model: {source}: {name} has values that are no finite numbers; train it again")
+
+
+def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:
+    """UserError unless both models read the same inputs."""
+    if loaded.kind != other.kind:
+        raise UserError(f"{name}: found a model for {other.kind}, expected one for {loaded.kind} as --model is")
+    if loaded.kind == "text" and loaded.tokenizer.get_vocab() != other.tokenizer.get_vocab():
+        raise UserError(f"{name}: {other.source} has another tokenizer than --model; expected the same")
+
+
+def _run(given: Given, out: Output, pending: Pending) -> Result:
+    options, request, loaded = given.options, given.request, given.loaded
+    job = _job(given)
+    before = look(loaded.module, request)
+    said = say(loaded.module, request) if options.show_forgotten else []
+    gold = None if given.retrain is None else look(given.retrain.module, request)
+    note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
+    prepared, progress = ready(job, out)
+    if prepared.cost >= job.budget:
+        raise UserError(
+            f"--budget: the targets alone cost {prepared.cost / gradient(job.kind):.0f} gradient-equivalents, "
+            f"found a budget of {job.budget / gradient(job.kind):.0f}; give more"
+        )
+    loaded = apply_trainable(loaded, options.trainable, options.seed)
+    job = replace(job, module=loaded.module)
+    note(
+        f"{options.method}: at most {job.budget / gradient(job.kind):.0f} gradient-equivalents of {gradient(job.kind)} rows"
+    )
+    with bar(options.method) as shown:
+        _go(job, out, loaded, prepared, progress, shown, pending)
+    answers = []
+    if options.show_forgotten:
+        after_model, retrained = loaded.module, None if given.retrain is None else given.retrain.module
+        answers = join_answers(request, said, say(after_model, request), say(retrained, request))
+    after = look(loaded.module, request)
+    return Result(
+        options, loaded, request, job, prepared, progress, before, after, gold, given.provenance, answers
+    )
+
+
+def _go(
+    job: Job,
+    out: Output,
+    loaded: LoadedModel,
+    prepared: Prepared,
+    progress: Progress,
+    shown: Bar,
+    pending: Pending,
+) -> None:
+    try:
+        go_on(job, out, prepared, progress, shown, pending)
+    except Diverged as error:
+        folder = last_good(out)
+        folder.mkdir(exist_ok=True)
+        save_model(loaded, folder)
+        error.add_note(f"The last good model is in {folder}")
+        raise
+
+
+def _job(given: Given) -> Job:
+    options, loaded, parts = given.options, given.loaded, given.request.parts
+    budget = samples_allowed(options.budget, loaded.kind, len(parts.retain), given.provenance)
+    two_loops = options.method.startswith("ofmu")
+    recipe = given.provenance.recipe if given.provenance else WITHOUT[loaded.kind]
+    identity = {
+        "the model": model_fingerprint(loaded.module),
+        "the forget set": ids_fingerprint(parts.forget.ids),
+        "the retain set": ids_fingerprint(parts.retain.ids),
+        "the held-out set": "none" if parts.heldout is None else ids_fingerprint(parts.heldout.ids),
+        "--base": str(options.base),
+        "--trainable": options.trainable,
+        "--method": f"{options.method}: {given.method}",
+        "--seed": str(options.seed),
+        "--budget": f"{budget:g}",
+        "--steps": str(options.steps),
+        "--autocast": str(options.autocast),
+    }
+    return Job(
+        loaded.module,
+        loaded.kind,
+        parts,
+        given.method,
+        _sources(given),
+        options.seed,
+        budget,
+        options.steps or 1_000_000,
+        identity,
+        batch=None if two_loops or loaded.kind == "text" else recipe.batch,
+        autocast=options.autocast,
+        every=options.checkpoint_every,
+    )
+
+
+def samples_allowed(budget: float | None, kind: Kind, retain: int, provenance: Provenance | None) -> float:
+    """A budget in sample-gradients; by default a share of retraining on the retain set, and at least `LEAST`."""
+    if budget is not None:
+        return budget * gradient(kind)
+    recipe = provenance.recipe if provenance else WITHOUT[kind]
+    return max(SHARE[kind] * recipe.epochs * retain, LEAST * gradient(kind))
+
+
+def _sources(given: Given) -> Sources:
+    options, provenance, loaded = given.options, given.provenance, given.loaded
+    recipe = None if provenance is None else provenance.recipe
+    if loaded.kind == "image":
+        if options.base is not None:
+            raise UserError("--base: serves text models; for images give --heldout (or nothing)")
+        return Sources(recipe=recipe)
+    place = options.base or base_of(provenance)
+    if place is not None and "targets" in given.method.needs:
+        base = load_model(model_path(place))
+        check_alike(loaded, base, "--base")
+        if options.base is None:
+            note(f"base model: {place} (training.json says that training began there)")
+        return Sources(base=base.module, recipe=recipe)
+    if provenance is not None and provenance.init == SCRATCH:
+        return Sources(fresh=partial(fresh_like, loaded.module), recipe=recipe)
+    return Sources(recipe=recipe)
+
+
+def _finish(result: Result, options: UnlearnOptions) -> int:
+    from ofmu.report.table import print_scores
+
+    code = DONE if result.reached else NOT_REACHED
+    if options.json:
+        print_json(result.summary(code))
+    else:
+        from rich.console import Console
+
+        print_scores(result.rows, [result.cost], Console())
+        print("\n".join(result.verdict))
+        print(f"{options.out}: {', '.join(result.written)}")
+    if code == NOT_REACHED:
+        NOTES.print("The budget ended before the target held: a larger --budget may help.", markup=False)
+    return code
