@@ -37,4 +37,6 @@ def test_only_what_a_method_needs_is_prepared():
     assert (made.task.targets, made.task.reference, made.task.unseen, made.cost) == (None, None, None, 0.0)
     made = prepare(llama(2), "text", PARTS, build_method("npo", "text"), Sources(), seed=0)
     assert made.cost == pytest.approx(4 / 3)  # the original's forget losses
-    assert prepare(llama(2), "text", PARTS, build_method("kl", "text"), Sources(), seed=0).task.reference is not None
+    assert (
+        prepare(llama(2), "text", PARTS, build_method("kl", "text"), Sources(), seed=0).task.reference is not None
+    )

@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from torch.nn import Module
 
 from ..data.encode import Encoder, TextSamples
 from ..data.people import People, people
 from ..data.records import Record
-from ..data.sequences import with_answers
 from ..engine.language import TINY_LLAMA, from_scratch, train_tokenizer
 from ..engine.measuring import sample_losses
 from ..engine.prepare import Parts, Sources, prepare
@@ -24,7 +22,7 @@ from ..report.model import ORIGINAL, RETRAIN, AnswerRow, Losses
 from .answering import answer
 from .experiment import Budget, run_method
 from .study import NAMES, Cell, Spent
-from .text_scores import TextParts, text_rows, view_text
+from .text_scores import text_parts, text_rows, view_text
 
 RECIPE = Recipe(epochs=28, batch=8, lr=4e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0)
 SHARE = 0.8  # every method's budget, as a share of one retraining
@@ -36,7 +34,7 @@ def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
     """Train Original and Retrain, unlearn with every method, score and sample a few answers."""
     world = people(seed, forget=2, retain=6)
     encoder = _encoder()
-    parts = text_parts(world, encoder)
+    parts = text_parts(world.forget, world.retain, world.unseen, encoder)
     cell = Cell(seed)
     models = {name: _reference(name, world, encoder, seed, cell) for name in SEEDS}
     views = {name: view_text(model, parts) for name, model in models.items()}
@@ -58,27 +56,6 @@ def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
         cell.losses = _losses(task, models, results["ofmu"], data)
         cell.answers = _answers(models, results["ofmu"], world.forget, encoder)
     return cell
-
-
-def text_parts(world: People, encoder: Encoder) -> TextParts:
-    """The data that a model of these people is scored on."""
-    forget = world.forget
-    wrong = [answer for record in forget for answer in _list(record.meta["perturbed_answer"])]
-    each = len(wrong) // len(forget)
-    repeated = [replace(record, id=f"{record.id}/{i}") for record in forget for i in range(each)]
-    paraphrases = [str(record.meta["paraphrased_answer"]) for record in forget]
-    return TextParts(
-        TextSamples(forget, encoder),
-        TextSamples(world.retain, encoder),
-        unseen=TextSamples(world.unseen, encoder),
-        paraphrased=TextSamples(with_answers(forget, paraphrases), encoder),
-        perturbed=TextSamples(with_answers(repeated, wrong), encoder),
-        wrong=each,
-    )
-
-
-def _list(value: Any) -> list[str]:
-    return [str(item) for item in value]
 
 
 @cache

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
 from ofmu import __version__
 from ofmu.cli.exits import MEANINGS
-from ofmu.cli.options import EvaluateOptions, OUTPUT, TrainOptions, UnlearnOptions
+from ofmu.cli.options import OUTPUT, EvaluateOptions, TrainOptions, UnlearnOptions
 
 app = App(
     name="ofmu",

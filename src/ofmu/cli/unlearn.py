@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch.nn import Module
 
+from ofmu.cli.answers import join_answers, say
 from ofmu.cli.exits import DONE, NOT_REACHED
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import NOTES, Bar, bar, note, print_json
 from ofmu.cli.scoring import look
 from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
-from ofmu.cli.answers import join_answers, say
 from ofmu.cli.writing import Result, write_result
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.loop import Diverged
