@@ -74,7 +74,9 @@ class UnlearnOptions:
         float | None,
         Parameter(
             group=HOW,
-            help="Most gradient-equivalents (forward and backward of a batch: 256 images or 16 texts), targets included. Default: 0.4 (images) or 0.8 (text) of retraining, at least 100. ofmu stops earlier once the target holds.",
+            help="Most gradient-equivalents (forward and backward of a batch: 256 images or 16 texts), "
+            "targets included. Default: 0.4 (images) or 0.8 (text) of retraining, at least 100. ofmu stops "
+            "earlier, once the target holds.",
         ),
     ] = None
     steps: Annotated[
@@ -118,7 +120,8 @@ class TrainOptions:
         str,
         Parameter(
             group=MODEL,
-            help="Where to start: a model directory, package:NAME, a .gguf file, a hub id; or from scratch: digits-cnn, cifar-resnet, tiny-llama.",
+            help="Where to start: a model directory, package:NAME, a .gguf file, a hub id; or from scratch: "
+            "digits-cnn, cifar-resnet, tiny-llama.",
         ),
     ]
     trainable: Annotated[

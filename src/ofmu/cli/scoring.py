@@ -16,7 +16,7 @@ from ofmu.data.sequences import InMemory, with_answers
 from ofmu.engine.measuring import image_logits, sample_losses
 from ofmu.engine.prepare import labels_of
 from ofmu.engine.requests import Request
-from ofmu.losses import BASE_LOSSES, class_nll
+from ofmu.losses import BASE_LOSSES
 from ofmu.metrics import (
     Score,
     per_sample_confidence_gap,
@@ -26,9 +26,9 @@ from ofmu.metrics import (
     wasserstein_confidence,
 )
 from ofmu.report.model import ScoreRow
+from ofmu.tasks import Kind
 
 NO_TEST = "needs --test: unseen rows that are not used for targets"
-MOST = 2048  # retain and held-out rows that losses are compared on
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class View:
 
 def look(module: Module, request: Request) -> View:
     """One pass over every part."""
-    kind = "text" if request.encoder is not None else "image"
+    kind: Kind = "text" if request.encoder is not None else "image"
     parts = request.parts
     names = {"forget": parts.forget, "retain": parts.retain, "heldout": parts.heldout}
     losses = {
@@ -55,11 +55,11 @@ def look(module: Module, request: Request) -> View:
         return View(losses, text=view_text(module, text_parts(request)))
     if request.test is not None:
         return View(losses, image=view_image(module, ImageParts(parts.forget, parts.retain, request.test)))
-    outputs = {name: image_logits(module, samples).numpy() for name, samples in list(names.items())[:2] if samples}
-    labels = {name: labels_of(samples).numpy() for name, samples in list(names.items())[:2] if samples}
+    outputs = [image_logits(module, samples).numpy() for samples in (parts.forget, parts.retain)]
+    labels = [labels_of(samples).numpy() for samples in (parts.forget, parts.retain)]
     points = {
-        "UA": unlearning_accuracy(outputs["forget"], labels["forget"]),
-        "RA": retain_accuracy(outputs["retain"], labels["retain"]),
+        "UA": unlearning_accuracy(outputs[0], labels[0]),
+        "RA": retain_accuracy(outputs[1], labels[1]),
     }
     return View(losses, points=points)
 
@@ -142,9 +142,3 @@ def _mean(losses: np.ndarray) -> Score:
 def _row(task: str, method: str, seed: int, name: str, value: Score) -> ScoreRow:
     missing = value.missing if value.value is None else None
     return ScoreRow(task, method, seed, name, value.value, value.n, value.higher_is_better, missing)
-
-
-def forget_losses(module: Module, request: Request) -> np.ndarray:
-    """[n]: the losses of the forget rows."""
-    kind = "text" if request.encoder is not None else "image"
-    return sample_losses(module, request.parts.forget, BASE_LOSSES[kind] if kind == "text" else class_nll).numpy()

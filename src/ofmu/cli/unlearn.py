@@ -151,9 +151,8 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
         )
     loaded = apply_trainable(loaded, options.trainable, options.seed)
     job = replace(job, module=loaded.module)
-    note(
-        f"{options.method}: at most {job.budget / gradient(job.kind):.0f} gradient-equivalents of {gradient(job.kind)} rows"
-    )
+    allowed = job.budget / gradient(job.kind)
+    note(f"{options.method}: at most {allowed:.0f} gradient-equivalents (batches of {gradient(job.kind)})")
     with bar(options.method) as shown:
         _go(job, out, loaded, prepared, progress, shown, pending)
     answers = []

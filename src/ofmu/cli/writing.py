@@ -68,9 +68,11 @@ class Result:
 
     @property
     def reached(self) -> bool:
-        """False only for a method with an exit rule that the budget or the steps ended first."""
-        rule = getattr(self.job.method, "rounds", None) is not None
-        return not rule or self.progress.ended == "the target holds"
+        """False only for a method with an exit rule, where budget or steps ended before the target held."""
+        last, hold = self.progress.points[-1], getattr(self.job.method, "hold", None)
+        if hold is None or last.target is None or self.progress.ended == "the target holds":
+            return True
+        return last.forget_loss >= hold * last.target
 
     @cached_property
     def rows(self) -> list[ScoreRow]:
@@ -105,8 +107,8 @@ class Result:
         level = "" if last.target is None else f"; unseen rows like them would have {last.target:.3g}"
         said = [
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
-            f"Mean loss on the rows to forget: {first.forget_loss:.3g} before, {last.forget_loss:.3g} after{level}.",
-            f"Mean loss on the rows to keep: {first.retain_loss:.3g} before, {last.retain_loss:.3g} after.",
+            f"Mean loss on rows to forget: {first.forget_loss:.3g} before, {last.forget_loss:.3g} after{level}.",
+            f"Mean loss on rows to keep: {first.retain_loss:.3g} before, {last.retain_loss:.3g} after.",
         ]
         found = [row for row in self.rows if row.metric == "attack_auc" and row.method == self.name]
         if found and found[0].value is not None:

@@ -6,6 +6,7 @@ import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import Module
@@ -78,12 +79,11 @@ def fresh_like(module: Module, seed: int) -> Module:
 
 def classes_of(loaded: LoadedModel) -> int:
     """How many classes an image model tells apart."""
-    config = loaded.module.config
-    found = config()["classes"] if callable(config) else config.num_labels  # type: ignore[union-attr]
-    return int(found)
+    config: Any = loaded.module.config
+    return int(config()["classes"] if callable(config) else config.num_labels)
 
 
 def channels_of(loaded: LoadedModel) -> int:
     """How many colour channels an image model reads (3 where its config does not say)."""
-    config = loaded.module.config
+    config: Any = loaded.module.config
     return int(config()["channels"] if callable(config) else getattr(config, "num_channels", 3))

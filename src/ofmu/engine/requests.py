@@ -93,7 +93,9 @@ def _text(loaded: LoadedModel, files: Files, max_length: int | None) -> Request:
     rest = {name: open_records(file) for name, file in others.items() if file is not None}
     hashes = {name: _text_keys(part) for name, part in (("forget", forget), ("retain", retain))}
     for name, records in rest.items():
-        _check_unseen(f"--{name}", records.ids, _text_keys(records), hashes)
+        keys = _text_keys(records)
+        _check_unseen(f"--{name}", records.ids, keys, hashes)
+        hashes[name] = keys  # what the table reports is never used for targets
     encoder = encoder_of(loaded, max_length)
     samples = {name: TextSamples(records, encoder) for name, records in rest.items()}
     forgotten = TextSamples(forget, encoder)
@@ -108,13 +110,14 @@ def _text_keys(records: Records) -> list[str]:
 
 
 def _check_unseen(name: str, ids: Sequence[str], keys: Sequence[str], members: dict[str, list[str]]) -> None:
-    """UserError if held-out or test data holds rows of the forget or the retain set: those are members."""
+    """UserError if held-out or test rows are in another set: members, or each other's."""
     for part, known in members.items():
         both = set(known)
         shared = [id for id, key in zip(ids, keys, strict=True) if key in both]
         if shared:
             named = ", ".join(f"'{id}'" for id in shared[:SHOWN]) + (", …" if len(shared) > SHOWN else "")
-            raise UserError(f"{name}: {len(shared)} rows are in the {part} set too: {named}; {MEMBERS}")
+            why = MEMBERS if part in ("forget", "retain") else "targets would be made from what is reported"
+            raise UserError(f"{name}: {len(shared)} rows are in the {part} set too: {named}; {why}")
 
 
 # images
@@ -136,7 +139,9 @@ def _images(loaded: LoadedModel, files: Files) -> Request:
     others = {"heldout": files.heldout, "test": files.test}
     rest = {name: read(file).samples for name, file in others.items() if file is not None}
     for name, samples in rest.items():
-        _check_unseen(f"--{name}", samples.ids, image_keys(samples), keys)
+        own = image_keys(samples)
+        _check_unseen(f"--{name}", samples.ids, own, keys)
+        keys[name] = own
     for samples in (forget, retain, *rest.values()):
         check_labels(samples, classes_of(loaded))
     gone = set(forget.labels.tolist()) - set(retain.labels.tolist())

@@ -1,0 +1,53 @@
+"""`ofmu evaluate`: the scores of a model as it is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from ofmu.cli.exits import DONE
+from ofmu.cli.options import EvaluateOptions
+from ofmu.cli.say import note, print_json
+from ofmu.cli.scoring import look, score
+from ofmu.cli.unlearn import check_alike, check_finite, model_path
+from ofmu.engine.models import load_model
+from ofmu.engine.requests import Files, load_request
+from ofmu.report.model import RETRAIN
+from ofmu.report.scores import write_scores
+from ofmu.report.table import print_scores
+
+
+def evaluate(options: EvaluateOptions) -> int:
+    """Measure and print; see `EvaluateOptions`."""
+    files = Files(
+        options.forget,
+        options.retain,
+        options.heldout,
+        options.test,
+        options.data,
+        options.forget_ids,
+        options.forget_where,
+    )
+    loaded = load_model(model_path(options.model))
+    check_finite(loaded.module, options.model)
+    request = load_request(loaded, files, options.max_length)
+    for text in (*loaded.notes, *request.notes):
+        note(text)
+    gold = None
+    if options.retrain is not None:
+        retrain = load_model(model_path(options.retrain))
+        check_alike(loaded, retrain, "--retrain")
+        gold = look(retrain.module, request)
+    task = Path(options.forget or str(options.data)).stem
+    rows = score(task, options.name, options.seed, look(loaded.module, request), gold)
+    if gold is not None:
+        rows += score(task, RETRAIN, options.seed, gold, gold)
+    if options.out is not None:
+        write_scores(Path(options.out), rows, {"model": options.model})
+    if options.json:
+        print_json({"rows": [asdict(row) for row in rows]})
+    else:
+        print_scores(rows, console=Console())
+    return DONE

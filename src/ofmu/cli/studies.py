@@ -1,0 +1,61 @@
+"""`ofmu demo` and `ofmu bench`: benchmarks that end in one page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+
+from rich.console import Console
+
+from ofmu.cli.exits import DONE
+from ofmu.cli.say import note
+from ofmu.errors import UserError
+from ofmu.report.model import Page
+from ofmu.report.page import write_page
+from ofmu.report.scores import write_scores
+from ofmu.report.table import print_scores
+
+
+def demo(out: Path, seeds_image: int, seeds_text: int, jobs: int) -> int:
+    """Run the demo and write page, scores and picture."""
+    from ofmu.benchmarks.demo import run_demo
+    from ofmu.report.picture import demo_picture
+
+    for name, count in (("--seeds-image", seeds_image), ("--seeds-text", seeds_text), ("--jobs", jobs)):
+        if count < 1:
+            raise UserError(f"{name}: found {count}, expected at least 1")
+    page = run_demo(out, seeds_image=seeds_image, seeds_text=seeds_text, jobs=jobs, say=note)
+    _write(out, page)
+    demo_picture(page, out / "picture.png")
+    return DONE
+
+
+def bench(name: str | None, out: Path, seeds: int, smoke: bool) -> int:
+    """Run one benchmark, or with `smoke` and no name all of them in their smallest form."""
+    from ofmu.benchmarks.catalogue import BENCHMARKS  # type: ignore[import-not-found, unused-ignore]
+
+    if name is None and not smoke:
+        raise UserError(f"bench: expected the name of a benchmark, one of {', '.join(BENCHMARKS)} (or --smoke)")
+    if name is not None and name not in BENCHMARKS:
+        near = get_close_matches(name, BENCHMARKS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"bench: found {name!r}; {hint}Benchmarks: {', '.join(BENCHMARKS)}")
+    if seeds < 1:
+        raise UserError(f"--seeds: found {seeds}, expected at least 1")
+    for chosen in [name] if name is not None else list(BENCHMARKS):
+        folder = out / chosen
+        note(f"{chosen}: {seeds} seeds" if not smoke else f"{chosen}: smoke")
+        _write(folder, BENCHMARKS[chosen](folder, seeds, smoke, note))
+    return DONE
+
+
+def _write(out: Path, page: Page) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    costs = [cost for task in page.tasks for cost in task.costs]
+    write_page(out / "report.html", page)
+    write_scores(out / "scores.json", page.rows, {"costs": [asdict(cost) for cost in costs]})
+    print_scores(page.rows, costs, Console())
+    for sentence in page.verdict:
+        print(sentence)
+    print(f"{out}: report.html, scores.json")
