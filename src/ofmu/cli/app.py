@@ -23,6 +23,7 @@ Start with `ofmu demo`; on your own data:
 """,
     help_format="markdown",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ def patient_signals() -> Iterator[Pending]:
         pending.asked = True
         note("stopping after this step, to save it; once more to stop at once (from the last checkpoint)")
 
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield pending
+        return
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pending

@@ -88,6 +88,11 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
         prepared = _restored(load_state(file), job)
         return prepared, _progress(saved["progress"])
     prepared = prepare(job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch)
+    if prepared.cost >= job.budget:
+        raise UserError(
+            f"--budget: the targets alone cost {prepared.cost / gradient(job.kind):.1f} gradient-equivalents, "
+            f"found a budget of {job.budget / gradient(job.kind):g}; give more"
+        )
     save_state(file, _plain_task(prepared, job))
     progress = Progress(cost=prepared.cost, due=prepared.cost)
     _save(out, job, progress)

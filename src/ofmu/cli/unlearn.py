@@ -144,11 +144,6 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     gold = None if given.retrain is None else look(given.retrain.module, request)
     note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
     prepared, progress = ready(job, out)
-    if prepared.cost >= job.budget:
-        raise UserError(
-            f"--budget: the targets alone cost {prepared.cost / gradient(job.kind):.0f} gradient-equivalents, "
-            f"found a budget of {job.budget / gradient(job.kind):.0f}; give more"
-        )
     loaded = apply_trainable(loaded, options.trainable, options.seed)
     job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)

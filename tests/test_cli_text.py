@@ -1,0 +1,158 @@
+"""The command line on a tiny language model: OUT without forgotten content, adapters, resuming."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from cli_world import World, parameters, same, text_world, write_jsonl
+from ofmu.cli import session
+from ofmu.cli.main import run
+from ofmu.data.read import open_records
+
+FEW = ("--budget", "8", "--checkpoint-every", "2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return text_world(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def finished(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("done") / "out"
+    assert world.unlearn(out, "--retrain", str(world.model), *FEW) in (0, 4)
+    return out
+
+
+def rows(out):
+    return json.loads((out / "scores.json").read_text())["rows"]
+
+
+def secrets(world):
+    """Words that only forget rows have: names and facts, and whole questions and answers."""
+    forget, retain = (list(open_records(world.files[part])) for part in ("forget", "retain"))
+    words = {word.strip(".,?'") for record in forget for word in f"{record.prompt} {record.completion}".split()}
+    kept = " ".join(f"{record.prompt} {record.completion}" for record in retain)
+    rare = {word for word in words if len(word) > 5 and word not in kept}
+    assert len(rare) > 3
+    return rare | {record.completion for record in forget} | {record.prompt for record in forget}
+
+
+def holding(out, words):
+    """The files under `out` in which one of the words stands."""
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    return {path.name for path in files for word in words if word.encode() in path.read_bytes()}
+
+
+def test_nothing_of_the_forget_rows_stands_in_out(world, finished):
+    assert holding(finished, secrets(world)) == set()
+    ids = (finished / "forget_ids.txt").read_text().split("\n")[:-1]
+    assert ids == open_records(world.files["forget"]).ids
+
+
+def test_show_forgotten_shows_answers(world, tmp_path):
+    assert world.unlearn(tmp_path / "out", "--method", "finetune", "--budget", "1", "--show-forgotten") == 0
+    answers = {record.completion for record in open_records(world.files["forget"])}
+    assert "report.html" in holding(tmp_path / "out", answers)
+
+
+def test_a_column_filter_leaves_no_trace_of_its_value(world, tmp_path):
+    every = [*open_records(world.files["forget"]), *open_records(world.files["retain"])]
+    whole, person = write_jsonl(tmp_path / "all.jsonl", every), every[0].meta["person"]
+    words = ["unlearn", "--model", str(world.model), "--data", str(whole), "--out", str(tmp_path / "out")]
+    more = ["--heldout", str(world.files["heldout"]), "--method", "simnpo", "--budget", "1"]
+    assert run([*words, "--forget-where", f"person={person}", *more]) == 0
+    assert holding(tmp_path / "out", secrets(world) | {str(person)}) == set()
+    ids = tmp_path / "out" / "forget_ids.txt"
+    assert len(ids.read_text().split()) == 6
+    words[-1] = str(tmp_path / "again")
+    assert run([*words, "--forget-ids", str(ids), *more]) == 0  # the config names this way to do it again
+    assert same(parameters(tmp_path / "out" / "model"), parameters(tmp_path / "again" / "model"))
+
+
+def test_scores_hold_truth_ratio_and_distances_to_retrain(finished):
+    metrics = {row["metric"] for row in rows(finished) if row["method"] == "OFMU"}
+    assert {"forget_nll", "retain_prob", "unseen_prob", "truth_ratio", "ks_p", "nll_error"} <= metrics
+
+
+def test_interrupted_it_goes_on_bit_for_bit_with_the_reference_it_had_trained(
+    world, finished, tmp_path, monkeypatch
+):
+    words = world.arguments(tmp_path / "out", "--retrain", str(world.model), *FEW)
+    event = session._Watch.event
+
+    def stop_at_2(self, seen):
+        event(self, seen)
+        if seen.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._Watch, "event", stop_at_2)
+        assert run(words) == 130
+    monkeypatch.setattr(session, "prepare", lambda *a, **k: pytest.fail("prepared twice"))
+    assert run([*words, "--resume"]) in (0, 4)
+    assert same(parameters(finished / "model"), parameters(tmp_path / "out" / "model"))
+    assert (finished / "events.jsonl").read_text() == (tmp_path / "out" / "events.jsonl").read_text()
+
+
+def test_an_adapter_is_merged_or_kept(world, tmp_path):
+    more = ("--trainable", "lora:2", "--method", "graddiff", "--budget", "2")
+    assert world.unlearn(tmp_path / "whole", *more) == 0
+    assert world.unlearn(tmp_path / "adapter", *more, "--no-merge") == 0
+    names = {path.name for path in (tmp_path / "adapter" / "model").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= names
+    assert "model.safetensors" not in names
+    whole, before = parameters(tmp_path / "whole" / "model"), parameters(world.model)
+    assert whole.keys() == before.keys()
+    assert not same(whole, before)
+
+
+def test_train_a_tiny_llama_then_fine_tune_it(world, tmp_path, capsys):
+    data = str(world.files["retain"])
+    words = ["train", "--data", data, "--epochs", "1", "--json"]
+    assert run([*words, "--model", "tiny-llama", "--vocabulary", "300", "--out", str(tmp_path / "first")]) == 0
+    first = json.loads((tmp_path / "first" / "training.json").read_text())
+    assert (first["init"], first["recipe"]["rule"]) == ("scratch", "adamw")
+    second = [
+        *words,
+        "--model",
+        str(tmp_path / "first"),
+        "--trainable",
+        "lora:2",
+        "--out",
+        str(tmp_path / "second"),
+    ]
+    assert run(second) == 0
+    record = json.loads((tmp_path / "second" / "training.json").read_text())
+    assert (record["init"], record["trainable"]) == (str(tmp_path / "first"), "lora:2")
+    assert parameters(tmp_path / "first").keys() == parameters(tmp_path / "second").keys()
+
+
+def test_a_base_model_gives_the_targets(world, tmp_path):
+    more = ("--base", str(world.model), "--budget", "4")
+    assert world.unlearn(tmp_path / "out", *more, skip=["heldout", "test"]) in (0, 4)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["targets"] == "the base model's own token losses"
+
+
+def test_without_anything_unseen_it_refuses_and_explains(world, tmp_path, capsys):
+    (world.model / "training.json").rename(tmp_path / "aside.json")
+    try:
+        assert world.unlearn(tmp_path / "out", *FEW, skip=["heldout", "test"]) == 2
+    finally:
+        (tmp_path / "aside.json").rename(world.model / "training.json")
+    said = capsys.readouterr().err
+    assert "--heldout" in said
+    assert "--base" in said
