@@ -23,7 +23,7 @@ def test_the_same_seed_gives_the_same_text_on_every_platform():
     assert made == people(3)
     assert made != people(4)
     text = json.dumps([[r.id, r.prompt, r.completion, dict(r.meta)] for g in groups(made).values() for r in g])
-    assert sha256(text.encode()).hexdigest()[:12] == "c0832ec5de0f"
+    assert sha256(text.encode()).hexdigest()[:12] == "67016bcb5c34"
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,7 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from ofmu.losses import NLL, NPO, Ascend, Bounded, KLToReference, SimNPO, class_nll, token_logits, token_nll
+from ofmu.losses import (
+    NLL,
+    NPO,
+    Ascend,
+    Bounded,
+    KLToReference,
+    Plausible,
+    SimNPO,
+    class_nll,
+    token_logits,
+    token_nll,
+)
 from ofmu.tasks import Batch, TensorSamples
 from small import LN2, Table, Texts, flat, identity, llama, task, texts
 
@@ -133,6 +144,25 @@ def test_text_bounded_by_token_with_and_without_the_gate(tau, gate, expected, mo
 def test_text_bounded_by_sample_uses_the_mean_of_the_token_targets():
     targets = [torch.tensor([1.0, 4.0], dtype=torch.float64) * LN2, torch.tensor([0.5], dtype=torch.float64) * LN2]
     close(Bounded("sample").bind(task(TEXTS, TEXTS, targets))(Table(ROWS), PAIR).values, [2 * LN2, 0.5 * LN2])
+
+
+def test_plausible_compares_what_is_left_without_the_true_token():
+    # after 2 the model has (1/8, 1/8, 1/4, 1/2); without the true token 3: p = (1/4, 1/4, 1/2), and q is uniform
+    rest = (2 * math.log(4 / 3) + math.log(2 / 3)) / 3
+    targets = [torch.tensor([9.0, 9.0]), torch.tensor([4.0], dtype=torch.float64) * LN2]  # e^−τ = 1/16
+    given = task(TEXTS, TEXTS, targets, unseen=Table([[1 / 4] * 4] * 4))
+    model = Table(ROWS)
+    value = Plausible(weight=0.4).bind(given)(model, TEXTS.batch([1])).mean()
+    close(value, LN2 - 0.4 * 15 / 16 * rest)
+    # the true token's logit is in ℓ alone: dℓ/dz = p − 1 = −½
+    grad = torch.autograd.grad(value, model.logits)[0]
+    close(grad[2, 3], -0.5)
+    assert bool(torch.isfinite(grad).all())
+
+
+def test_plausible_without_an_unseen_model_is_the_bound_alone():
+    given = task(TEXTS, TEXTS, [torch.ones(2), torch.ones(1)])
+    assert Plausible(Bounded("token")).bind(given) == Bounded("token").bind(given)
 
 
 def test_pinned_keeps_the_active_set_of_the_point_where_it_was_made():

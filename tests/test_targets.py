@@ -19,7 +19,6 @@ from ofmu.engine.targets import (
     constant_token_targets,
     rank_quantile_targets,
     reference_targets,
-    short_reference_token_targets,
     with_absent_labels,
 )
 from ofmu.engine.training import Recipe, trained
@@ -163,14 +162,3 @@ def test_a_llama_gives_one_target_for_each_answer_token():
     level = torch.cat(token_losses(model, heldout, token_nll)).mean()
     constant = constant_token_targets(model, forget, heldout, token_nll)
     assert torch.allclose(torch.cat(constant.values), level)
-
-
-def test_a_short_text_reference_learns_the_retain_set_alone():
-    forget, retain = Watched(texts(4, 1)), Watched(texts(12, 2))
-    fresh, again = llama(1), llama(1)
-    found = short_reference_token_targets(fresh, forget, retain, token_nll, Recipe(epochs=8, batch=4, lr=1e-2))
-    assert (forget.trained_on, retain.trained_on) == (set(), set(range(12)))
-    assert found.cost == pytest.approx(2 * 12 + 4 / 3)
-    trained(again, texts(12, 2), token_nll, Recipe(epochs=2, batch=4, lr=1e-2, seed=7))
-    expected = token_losses(again, texts(4, 1), token_nll)
-    assert all(torch.equal(a, b) for a, b in zip(found.values, expected, strict=True))

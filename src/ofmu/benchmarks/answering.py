@@ -12,23 +12,30 @@ from ..data.records import Record
 
 
 @torch.no_grad()
-def answer(model: Module, encoder: Encoder, records: Sequence[Record], longest: int = 64) -> list[str]:
+def answer(
+    model: Module, encoder: Encoder, records: Sequence[Record], longest: int = 64, batch: int = 1
+) -> list[str]:
     """The greedy answer to each record's prompt, at most `longest` tokens, special tokens left out.
 
-    Prompts are generated from one by one: padding on the left would need its own positions, and a few dozen
-    answers do not repay it.
+    batch: prompts at a time, padded on the left; faster for a large model, whose answers may then differ in a
+    near tie, since sums are rounded in another order.
     """
     tokenizer = encoder.tokenizer
     device = next(model.parameters()).device
+    prompts = [encoder.prompt(record) for record in records]
     said = []
-    for record in records:
-        prompt = torch.tensor([encoder.prompt(record)], device=device)
+    for start in range(0, len(prompts), batch):
+        group = prompts[start : start + batch]
+        width = max(map(len, group))
+        padded = [[tokenizer.eos_token_id] * (width - len(ids)) + ids for ids in group]
+        real = [[0] * (width - len(ids)) + [1] * len(ids) for ids in group]
         out = model.generate(  # type: ignore[operator]
-            prompt,
-            attention_mask=torch.ones_like(prompt),
+            torch.tensor(padded, device=device),
+            attention_mask=torch.tensor(real, device=device),
             max_new_tokens=longest,
             do_sample=False,
+            use_cache=True,
             pad_token_id=tokenizer.eos_token_id,
         )
-        said.append(tokenizer.decode(out[0, prompt.shape[1] :], skip_special_tokens=True).strip())
+        said += [tokenizer.decode(ids[width:], skip_special_tokens=True).strip() for ids in out]
     return said

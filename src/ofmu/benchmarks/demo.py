@@ -76,7 +76,7 @@ def _section(name: str, cells: list[Cell]) -> TaskSection:
         return section(name, about, cells, batch=256, tuning=TUNING)
     about = (
         "A small convolutional network forgets a random tenth of its training samples. A fifth of all labels are "
-        "wrong, so that there is something to be memorised: on clean digits doing nothing is already near the floor."
+        "wrong, so that something is memorised: on clean digits doing nothing is already near the floor."
     )
     return section(name, about, cells, batch=256, tuning=TUNING)
 
@@ -95,12 +95,12 @@ def _verdict(task: TaskSection) -> str:
         before, after, gold = (mean_of(task, name, "forget_nll") for name in (ORIGINAL, ours, RETRAIN))
         kept, gold_kept = (mean_of(task, name, "retain_prob") for name in (ours, RETRAIN))
         return (
-            f"{task.name}: the loss on the forgotten answers went from {before:.2f} to {after:.1f} (a retrained model "
-            f"has {gold:.1f}); kept answers have probability {kept:.3f} (retrained: {gold_kept:.3f})."
+            f"{task.name}: the loss on the forgotten answers went from {before:.2f} to {after:.1f} (a retrained "
+            f"model has {gold:.1f}); kept answers have probability {kept:.3f} (retrained: {gold_kept:.3f})."
         )
     gaps, distances = ([mean_of(task, name, m) for name in (ORIGINAL, ours, FLOOR)] for m in ("gap", "W1"))
     return (
-        f"{task.name}: the average gap to a retrained model went from {gaps[0]:.1f} to {gaps[1]:.1f} points, W1 from "
-        f"{distances[0]:.1f} to {distances[1]:.1f} (two retrained models differ by {gaps[2]:.1f} and "
+        f"{task.name}: the average gap to a retrained model went from {gaps[0]:.1f} to {gaps[1]:.1f} points, W1 "
+        f"from {distances[0]:.1f} to {distances[1]:.1f} (two retrained models differ by {gaps[2]:.1f} and "
         f"{distances[2]:.1f})."
     )

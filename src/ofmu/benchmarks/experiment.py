@@ -52,6 +52,7 @@ def run_method(
     budget: Budget,
     *,
     autocast: torch.dtype | None = None,
+    looks: int = LOOKS,
     watch: Callable[[Event], Any] | None = None,
 ) -> Run:
     """Unlearn a copy of `model`; divergence ends the run with the last good parameters and is said in `ended`."""
@@ -69,7 +70,7 @@ def run_method(
                     watch(event)
                 if event.cost >= due or event.last is not None:
                     points.append(_point(event.step, event.cost, monitor.look(model), prepared))
-                    due = event.cost + (budget.samples - prepared.cost) / LOOKS
+                    due = event.cost + (budget.samples - prepared.cost) / looks
                 ended = event.last or ended
         except Diverged as error:
             ended, failed = str(error), True

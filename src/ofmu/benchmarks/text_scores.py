@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from torch.nn import Module
 
+from ..core.terms import Loss
+from ..data.encode import Encoder, TextSamples
+from ..data.records import Record
+from ..data.sequences import with_answers
 from ..engine.measuring import sample_losses
 from ..losses import token_nll
 from ..metrics import answer_probability, forget_quality, per_sample_nll_error, truth_ratio
@@ -45,13 +50,43 @@ class TextView:
         return truth_ratio(self.losses["paraphrased"], self.losses["perturbed"])
 
 
-def view_text(model: Module, parts: TextParts) -> TextView:
-    """One pass over all parts that are there."""
+def text_parts(
+    forget: Sequence[Record],
+    retain: Sequence[Record],
+    unseen: Sequence[Record],
+    encoder: Encoder,
+    wrong: int | None = None,
+) -> TextParts:
+    """The data that a model of these people is scored on.
+
+    A forget record's meta holds paraphrased_answer and perturbed_answer, of which the first `wrong` are taken
+    (None: all; every record must have as many).
+    """
+    false = [_list(record.meta["perturbed_answer"])[:wrong] for record in forget]
+    each = len(false[0])
+    repeated = [replace(record, id=f"{record.id}/{i}") for record in forget for i in range(each)]
+    paraphrases = [str(record.meta["paraphrased_answer"]) for record in forget]
+    return TextParts(
+        TextSamples(forget, encoder),
+        TextSamples(retain, encoder),
+        unseen=TextSamples(unseen, encoder),
+        paraphrased=TextSamples(with_answers(forget, paraphrases), encoder),
+        perturbed=TextSamples(with_answers(repeated, [answer for row in false for answer in row]), encoder),
+        wrong=each,
+    )
+
+
+def _list(value: Any) -> list[str]:
+    return [str(item) for item in value]
+
+
+def view_text(model: Module, parts: TextParts, loss: Loss = token_nll) -> TextView:
+    """One pass over all parts that are there; loss: `token_nll`, or the same at another precision."""
     losses = {}
     for name in ("forget", "retain", "unseen", "paraphrased", "perturbed"):
         samples = getattr(parts, name)
         if samples is not None:
-            losses[name] = sample_losses(model, samples, token_nll).numpy()
+            losses[name] = sample_losses(model, samples, loss).numpy()
     if "perturbed" in losses:
         losses["perturbed"] = losses["perturbed"].reshape(-1, parts.wrong)
     return TextView(losses)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import Module
 
+from ..core.terms import Loss
 from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Stream, Targets, Task, TensorSamples
@@ -65,20 +66,22 @@ def prepare(
     seed: int,
     *,
     batch: int | None = None,
+    base_loss: Loss | None = None,
 ) -> Prepared:
     """The task of unlearning `parts.forget` from `model` with `method`; only what the method needs is made.
 
-    batch: samples a batch of both streams (None: `BATCH`). Raises UserError where targets are needed and
+    batch: samples a batch of both streams (None: `BATCH`). base_loss: the loss of this kind, such as the usual
+    one at another precision (None: `BASE_LOSSES`). Raises UserError where targets are needed and
     nothing that is given can say what an unseen sample costs.
     """
-    loss, needs = BASE_LOSSES[kind], method.needs
+    loss, needs = base_loss or BASE_LOSSES[kind], method.needs
     for module in (model, sources.base):
         if module is not None:
             module.eval()
     nll = sample_losses(model, parts.forget, loss)
     targets, unseen, cost = None, None, 0.0
     if "targets" in needs:
-        targets, unseen = _targets(model, kind, parts, sources, seed)
+        targets, unseen = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:
         cost += len(parts.forget) / 3
@@ -116,20 +119,21 @@ def _some(samples: Samples, most: int = 2048) -> Samples:
 
 
 def _targets(
-    model: Module, kind: Kind, parts: Parts, sources: Sources, seed: int
+    model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
     if kind == "image":
-        return _image_targets(model, parts, sources.recipe or Recipe(epochs=30, lr=1e-3), seed), None
-    return _text_targets(model, parts, sources, seed)
+        recipe = sources.recipe or Recipe(epochs=30, lr=1e-3)
+        return _image_targets(model, loss, parts, recipe, seed), None
+    return _text_targets(model, loss, parts, sources, seed)
 
 
-def _image_targets(model: Module, parts: Parts, recipe: Recipe, seed: int) -> Targets:
+def _image_targets(model: Module, loss: Loss, parts: Parts, recipe: Recipe, seed: int) -> Targets:
     forget_labels, retain_labels = labels_of(parts.forget), labels_of(parts.retain)
     if not set(forget_labels.tolist()) & set(retain_labels.tolist()):
         return absent_targets(len(parts.forget))
     recipe = replace(recipe, seed=seed)
     targets = reference_targets(
-        model, parts.forget, parts.retain, parts.heldout, BASE_LOSSES["image"], recipe, share=SHARE["image"]
+        model, parts.forget, parts.retain, parts.heldout, loss, recipe, share=SHARE["image"]
     )
     return with_absent_labels(targets, forget_labels, retain_labels)
 
@@ -143,8 +147,9 @@ def labels_of(samples: Samples) -> torch.Tensor:
     return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
 
 
-def _text_targets(model: Module, parts: Parts, sources: Sources, seed: int) -> tuple[Targets, Module | None]:
-    loss = BASE_LOSSES["text"]
+def _text_targets(
+    model: Module, loss: Loss, parts: Parts, sources: Sources, seed: int
+) -> tuple[Targets, Module | None]:
     if sources.base is not None:
         base = sources.base.requires_grad_(False)
         return base_token_targets(model, base, parts.forget, parts.heldout, loss), base

@@ -140,7 +140,7 @@ class OFMU:
             beta=0.0,
             inner_steps=8,
             scaling="adam",
-            rate=0.3,
+            rate=0.5,
             overshoot=1.25,
             hold=0.9,
             penalty=None,

@@ -1,0 +1,184 @@
+"""What the TOFU benchmark measures: models seen through their losses and answers, and unlearning runs; all kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import Module
+
+from .. import __version__
+from ..core.terms import Loss, Terms
+from ..data.encode import TextSamples
+from ..data.records import Record
+from ..engine.hashing import ids_fingerprint
+from ..engine.prepare import Parts, Sources, prepare
+from ..engine.store import Store
+from ..engine.targets import Rows
+from ..engine.trainable import apply_trainable
+from ..losses import token_nll
+from ..methods import build_method
+from ..metrics import rouge_l_recall
+from ..report.model import Point, ScoreRow
+from ..tasks import Batch, Method
+from .answering import answer
+from .experiment import Budget, Run, run_method
+from .study import Spent
+from .text_scores import TextView, text_parts, text_rows, view_text
+from .tofu_references import Reference
+from .tofu_setting import Setting
+
+LOOKS = 8  # points of a path: each costs as much as several steps of such a model
+SHARE = {"forget": 2, "retain": 3, "heldout": 8}  # watched: every second forget question, …
+
+
+@dataclass(frozen=True)
+class Half:
+    """A loss under bfloat16 autocast."""
+
+    loss: Loss
+
+    def __call__(self, model: Module, batch: Batch) -> Terms:
+        """The loss's terms; the softmax is taken in float32 (see `ofmu.losses`)."""
+        with torch.autocast(batch.labels.device.type, dtype=torch.bfloat16):
+            return self.loss(model, batch)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model seen through its mean answer losses and what it answers to some forget and retain questions."""
+
+    view: TextView
+    forget: list[str]
+    retain: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        losses = {name: values.tolist() for name, values in self.view.losses.items()}
+        return {"losses": losses, "forget": self.forget, "retain": self.retain}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Seen:
+        """From JSON."""
+        losses = {name: np.array(values) for name, values in plain["losses"].items()}
+        return cls(TextView(losses), plain["forget"], plain["retain"])
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """A finished run: what its model is seen as, what it took, its path. failed: it diverged (spent says how)."""
+
+    seen: Seen
+    spent: Spent
+    points: list[Point]
+    failed: bool
+
+
+def loss_of(setting: Setting) -> Loss:
+    """The answer loss at the setting's precision."""
+    return Half(token_nll) if setting.half else token_nll
+
+
+def shown(records: Sequence[Record], n: int) -> list[Record]:
+    """N records, evenly spread."""
+    return [records[i * len(records) // n] for i in range(n)]
+
+
+def see(model: Module, setting: Setting) -> Seen:
+    """Measure a model on everything that is reported."""
+    parts = text_parts(setting.forget, setting.retain, setting.unseen, setting.encoder, setting.wrong)
+    view = view_text(model, parts, loss_of(setting))
+    n, say = setting.generated, partial(answer, model, setting.encoder, longest=setting.longest, batch=8)
+    return Seen(view, say(shown(setting.forget, n)), say(shown(setting.retain, n)))
+
+
+def seen_reference(reference: Reference, setting: Setting, store: Store) -> Seen:
+    """How a reference is seen: from the store, or measured now."""
+    parts = {"made": "tofu view", "model": reference.key, **_measured(setting)}
+
+    def make() -> dict[str, Any]:
+        return see(reference.load().module, setting).plain()
+
+    return Seen.of(_kept(store, parts, make, "view"))
+
+
+def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Reference, store: Store) -> Unlearned:
+    """Unlearn with one method, or take up the stored outcome. spec: what is trained (see `apply_trainable`)."""
+    method = build_method(name, "text", width=setting.width)
+    parts = {
+        "made": "tofu run",
+        "version": __version__,
+        "model": original.key,
+        "trainable": spec,
+        "method": repr(method),
+        "seed": seed,
+        "budget": [setting.budget, setting.batch],
+        "heldout": ids_fingerprint([record.id for record in setting.heldout]),
+        **_measured(setting),
+    }
+
+    def make() -> dict[str, Any]:
+        run = _run(setting, spec, method, seed, original)
+        spent = Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
+        points = [asdict(point) for point in run.points]
+        found = {"spent": asdict(spent), "points": points, "failed": run.failed}
+        return found | {"seen": see(run.model, setting).plain()}
+
+    found = _kept(store, parts, make, f"{name}, {spec}, seed {seed}")
+    points = [Point(**point) for point in found["points"]]
+    return Unlearned(Seen.of(found["seen"]), Spent(**found["spent"]), points, found["failed"])
+
+
+def _run(setting: Setting, spec: str, method: Method, seed: int, original: Reference) -> Run:
+    model = apply_trainable(original.load(), spec, seed).module
+    names = ("forget", "retain", "heldout")
+    data = {name: TextSamples(getattr(setting, name), setting.encoder) for name in names}
+    base = None
+    if "targets" in method.needs:
+        base = setting.base().module.eval().requires_grad_(False)
+        if setting.half:
+            base = base.to(torch.bfloat16)  # only ever read: spares casting it in every pass
+    sources, loss = Sources(base=base), loss_of(setting)
+    prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=setting.batch, base_loss=loss)
+    watched = Parts(**{name: Rows(data[name], range(0, len(data[name]), SHARE[name])) for name in names})
+    half = torch.bfloat16 if setting.half else None
+    return run_method(model, prepared, watched, method, Budget(setting.budget), autocast=half, looks=LOOKS)
+
+
+def score_rows(task: str, name: str, seed: int, seen: Seen, retrain: Seen, setting: Setting) -> list[ScoreRow]:
+    """The scores of one model: losses, truth ratio, distance to Retrain, and ROUGE-L recall of its answers."""
+    rows = text_rows(task, name, seed, seen.view, retrain.view)
+    for metric, said, records, higher in (
+        ("rouge_l", seen.forget, setting.forget, None),
+        ("retain_rouge_l", seen.retain, setting.retain, True),
+    ):
+        asked = shown(records, setting.generated)
+        values = [rouge_l_recall(text, record.completion) for text, record in zip(said, asked, strict=True)]
+        rows.append(ScoreRow(task, name, seed, metric, float(np.mean(values)), len(values), higher))
+    return rows
+
+
+def _measured(setting: Setting) -> dict[str, Any]:
+    """What a measurement depends on, besides the model."""
+    groups = (setting.forget, setting.retain, setting.unseen)
+    return {
+        "encoder": setting.encoder.settings(),
+        "measured": [ids_fingerprint([record.id for record in group]) for group in groups],
+        "sizes": [setting.wrong, setting.generated, setting.longest, setting.half],
+    }
+
+
+def _kept(store: Store, parts: Mapping[str, Any], make: Callable[[], dict[str, Any]], note: str) -> Any:
+    """What `make` gives, as JSON in the store: made once."""
+
+    def write(folder: Path) -> None:
+        (folder / "found.json").write_text(json.dumps(make()), encoding="utf-8")
+
+    path = store.get_or_make(parts, write, note=note) / "found.json"
+    return json.loads(path.read_text(encoding="utf-8"))
