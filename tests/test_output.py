@@ -217,3 +217,10 @@ with Output(Path(sys.argv[1])) as output:
     assert done.returncode == -signal.SIGKILL
     with Output(tmp_path / "out", resume=True) as output:
         assert load_state(output.checkpoint) == {"step": 7}
+
+
+def test_a_run_that_finds_out_later_what_it_needs_is_refused_before_it_starts(tmp_path):
+    with pytest.raises(UserError, match="needed on the disk"), Output(tmp_path / "out") as out:
+        out.require(2**60)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.partial").exists()

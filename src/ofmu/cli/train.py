@@ -48,6 +48,7 @@ def train(options: TrainOptions) -> int:
         loaded = apply_trainable(start.loaded, options.trainable, options.seed)
         for text in loaded.notes:
             note(text)
+        out.require(sum(p.numel() * p.element_size() for p in loaded.module.parameters()))
         last = _trained(loaded, start.samples, recipe)
         save_model(replace(merge_adapter(loaded), settings=start.loaded.settings), out.folder)
         ids = start.samples.ids

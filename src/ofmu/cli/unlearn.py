@@ -63,6 +63,7 @@ def unlearn(options: UnlearnOptions) -> int:
         out = Output(Path(options.out), overwrite=options.overwrite, resume=options.resume)
         with out:
             given = load(options, files)
+            out.require(_room(given))
             result = _run(given, out, pending)
             write_result(result, out.folder)
             loaded = merge_adapter(result.loaded) if options.merge else result.loaded
@@ -71,6 +72,14 @@ def unlearn(options: UnlearnOptions) -> int:
             if given.provenance is not None:
                 write_provenance(out.folder / "model", given.provenance)
     return _finish(result, options)
+
+
+def _room(given: Given) -> int:
+    """Bytes that a run needs at most: the model, and an old and a new checkpoint with two moments each."""
+    weights = list(given.loaded.module.parameters())
+    whole = sum(p.numel() * p.element_size() for p in weights)
+    trained = sum(p.numel() * p.element_size() for p in weights if p.requires_grad)
+    return whole + 2 * 3 * trained
 
 
 def check_numbers(options: UnlearnOptions) -> None:

@@ -118,10 +118,14 @@ class Output:
             )
         if self.out.is_dir() and any(self.out.iterdir()):
             self._check_overwrite()
+        self.require(self._need)
+
+    def require(self, need_bytes: int) -> None:
+        """UserError when the disk of OUT has less room than that: better now than at the end of a run."""
         free = free_bytes(self.out.parent)
-        if self._need > free:
+        if need_bytes > free:
             raise UserError(
-                f"OUT: {size_words(self._need)} needed on the disk of {self.out.parent}, found "
+                f"OUT: {size_words(need_bytes)} needed on the disk of {self.out.parent}, found "
                 f"{size_words(free)} free; free some space or choose a folder on another disk"
             )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -69,7 +70,8 @@ def load_gguf(file: Path, dtype: torch.dtype, attention: Attention) -> Pretraine
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    with quiet(), clear_errors(str(file)):
+    # the conversion's bar goes past transformers' own switch for bars, straight to stderr
+    with quiet(), clear_errors(str(file)), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         module = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype, attn_implementation=attention)
         tokenizer = AutoTokenizer.from_pretrained(**where)
     for name in ("hf_quantizer", "is_quantized", "quantization_method"):

@@ -86,7 +86,7 @@ def grid(rows: Sequence[ScoreRow], task: str) -> Grid:
 def _column(table: dict[tuple[str, str], Summary], metric: str, better: bool | None) -> Column:
     counts = sorted({n for (_, name), cell in table.items() if name == metric for n in cell.n})
     n = "" if not counts else f"n={counts[0]}" if len(counts) == 1 else f"n={counts[0]}–{counts[-1]}"
-    return Column(metric, label(metric), arrow(better), n)
+    return Column(metric, label(metric), arrow(metric, better), n)
 
 
 def _cell(summary: Summary | None, digits: int, best: bool) -> Cell:

@@ -17,11 +17,15 @@ GROUPS: dict[Group, str] = {
 
 @dataclass(frozen=True)
 class Label:
-    """short: for a column. meaning: one plain sentence. group: the question it helps to answer."""
+    """short: for a column. meaning: one plain sentence. group: the question it helps to answer.
+
+    best: the best value in words, for a metric that is best neither high nor low nor at Retrain's value.
+    """
 
     short: str
     meaning: str
     group: Group
+    best: str | None = None
 
 
 _PROBABILITY = Label(
@@ -91,6 +95,21 @@ LABELS: dict[str, Label] = {
     "retain_rouge_l": Label("retain ROUGE-L", "Word overlap with the true answers to be kept (0 to 1).", "kept"),
     "model_utility": _UTILITY,
     "mu": _UTILITY,
+    "forget_loss": Label("forget loss", "Mean loss on the forgotten samples, in nats.", "forgotten", "≈ unseen"),
+    "forget_over_unseen": Label(
+        "over unseen",
+        "Forget loss minus the loss on unseen samples: below 0 still remembered, above 0 over-forgotten.",
+        "forgotten",
+        "≈ 0",
+    ),
+    "attack_auc": Label(
+        "attack AUC",
+        "A loss attack on forgotten against unseen samples: above .5 remembered, below .5 over-forgotten.",
+        "forgotten",
+        "≈ 0.5",
+    ),
+    "retain_loss": Label("retain loss", "Mean loss on the samples to be kept, in nats.", "kept", "↓"),
+    "heldout_loss": Label("held-out loss", "Mean loss on unseen samples, in nats.", "kept", "↓"),
 }
 
 
@@ -100,6 +119,9 @@ def label(metric: str) -> Label:
     return LABELS.get(key) or Label(metric, "", "other")
 
 
-def arrow(higher_is_better: bool | None) -> str:
-    """↑ higher is better, ↓ lower is better, ≈Retrain: Retrain's own value is best."""
+def arrow(metric: str, higher_is_better: bool | None) -> str:
+    """↑ higher is better, ↓ lower is better, ≈Retrain: Retrain's own value is best; or the metric's own words."""
+    best = label(metric).best
+    if best is not None and higher_is_better is None:
+        return best
     return {True: "↑", False: "↓", None: "≈Retrain"}[higher_is_better]
