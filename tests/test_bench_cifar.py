@@ -177,6 +177,7 @@ def test_without_data_the_benchmark_says_what_to_set(monkeypatch, tmp_path):
 
 
 @needs_images
+@pytest.mark.slow
 def test_smoke_runs_every_method_on_both_requests_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("OFMU_STORE", str(tmp_path / "store"))
     said = []
