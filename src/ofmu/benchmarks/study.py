@@ -23,6 +23,7 @@ NAMES = {  # a method's name in tables
     "kl": "KL-retain",
     "npo": "NPO",
     "simnpo": "SimNPO",
+    "reinit-2": "Re-init 2",
 }
 
 
@@ -70,14 +71,15 @@ def run_cells(cells: Sequence[Callable[[], Cell]], jobs: int, done: Callable[[Ce
             done(found[-1])
         return found
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=one_thread) as pool:
         futures = [pool.submit(cell) for cell in cells]
         for future in futures:
             future.add_done_callback(lambda ready: None if ready.exception() else done(ready.result()))
         return [future.result() for future in futures]
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Make this process compute in one thread, and fast where numbers vanish."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # saturated softmaxes leave denormals, which a CPU is slow at
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

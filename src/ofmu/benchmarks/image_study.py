@@ -1,0 +1,80 @@
+"""Image requests over methods: one cell with its references' scores, and every method from the same original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch.nn import Module
+
+from ..engine.measuring import sample_losses
+from ..engine.prepare import Parts, Sources, prepare
+from ..engine.training import Recipe
+from ..losses import class_nll
+from ..methods import build_method
+from ..report.model import ORIGINAL, RETRAIN, Losses
+from ..tasks import Samples
+from .experiment import Budget, Run, run_method
+from .image_scores import ImageParts, ImageView, image_rows, view_image
+from .reinit import run_reinit
+from .study import NAMES, Cell
+
+REINIT = "reinit-2"  # not a step rule: reset the last two layers, then train on the retain set
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One request. task: its name in tables. heldout: never trained on, and none of parts.test. recipe: how the
+    models were trained. budget: what a method may spend, in sample-gradients, targets included. batch: samples a
+    batch of OFMU's two streams (None: the preset's); the others take the recipe's.
+    """
+
+    task: str
+    parts: ImageParts
+    heldout: Samples
+    recipe: Recipe
+    budget: float
+    batch: int | None = None
+
+    @property
+    def data(self) -> Parts:
+        """What a method may see: the test set is not among it."""
+        return Parts(self.parts.forget, self.parts.retain, self.heldout)
+
+
+def compare(cell: Cell, request: ImageRequest, models: Mapping[str, Module], methods: Sequence[str]) -> None:
+    """Add to `cell` the scores of `models` (by their names in tables, Original and Retrain among them) and of
+    every method. Raises ValueError for an unknown method.
+    """
+    views = {name: view_image(model, request.parts) for name, model in models.items()}
+    gold = views[RETRAIN]
+    for name, view in views.items():
+        cell.rows += image_rows(request.task, name, cell.seed, view, None if name == RETRAIN else gold)
+    for name in methods:
+        run = _run(name, models[ORIGINAL], request, cell.seed)
+        view = view_image(run.model, request.parts)
+        rows = image_rows(request.task, NAMES[name], cell.seed, view, gold)
+        cell.add_run(request.task, name, run, request.budget, rows)
+        if name == "ofmu":
+            cell.losses = _losses(request, run, views[ORIGINAL], view, gold)
+
+
+def _run(name: str, original: Module, request: ImageRequest, seed: int) -> Run:
+    budget = Budget(request.budget)
+    if name == REINIT:
+        return run_reinit(original, request.data, request.recipe, budget, seed, layers=2)
+    method = build_method(name, "image")
+    batch = request.batch if name == "ofmu" else request.recipe.batch
+    sources = Sources(recipe=request.recipe)
+    prepared = prepare(original, "image", request.data, method, sources, seed, batch=batch)
+    return run_method(original, prepared, request.data, method, budget)
+
+
+def _losses(request: ImageRequest, run: Run, before: ImageView, after: ImageView, gold: ImageView) -> Losses:
+    return Losses(
+        request.task,
+        before=before.forget_losses.tolist(),
+        after=after.forget_losses.tolist(),
+        retrain=gold.forget_losses.tolist(),
+        unseen=sample_losses(run.model, request.heldout, class_nll).tolist(),
+    )
