@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ofmu.core.ranks import MonotoneMap, quantiles, ranks_among, ranks_within
+from ofmu.core.ranks import MonotoneMap, quantiles, ranks_within
 from ofmu.core.schedule import Geometric, Relative
 
 numbers = st.lists(st.floats(0, 50, width=32), min_size=1, max_size=30).map(torch.tensor)
@@ -15,12 +15,6 @@ numbers = st.lists(st.floats(0, 50, width=32), min_size=1, max_size=30).map(torc
 
 def test_ranks_within_stand_in_the_middle_of_their_places():
     assert ranks_within(torch.tensor([5.0, 1.0, 3.0, 9.0])).tolist() == [0.625, 0.125, 0.375, 0.875]
-
-
-def test_ranks_among_count_what_is_below_and_half_of_what_is_equal():
-    others = torch.tensor([2.0, 1.0, 2.0])
-    # below all: ½/4; equal to 1: ((0 + 1)/2 + ½)/4; equal to both 2: ((1 + 3)/2 + ½)/4; above all: 3½/4
-    assert ranks_among(torch.tensor([0.0, 1.0, 2.0, 7.0]), others).tolist() == [0.125, 0.25, 0.625, 0.875]
 
 
 def test_quantiles_interpolate_between_order_statistics():
@@ -32,17 +26,14 @@ def test_quantiles_interpolate_between_order_statistics():
 
 @given(numbers, numbers)
 def test_ranks_lie_strictly_between_0_and_1_and_keep_the_order(scores, others):
-    for u in (ranks_among(scores, others), ranks_within(scores)):
-        assert bool((u > 0).all())
-        assert bool((u < 1).all())
-    u = ranks_among(scores, others)
-    order = scores.argsort()
-    assert bool((u[order].diff() >= 0).all())
+    u = ranks_within(scores)
+    assert torch.equal(u.sort().values, (torch.arange(len(scores)) + 0.5) / len(scores))
+    order = u.argsort()
+    assert bool((scores[order].diff() >= 0).all())
     tau = quantiles(u, others)
     assert bool((tau[order].diff() >= 0).all())
     assert float(others.min()) <= float(tau.min())
     assert float(tau.max()) <= float(others.max())
-    assert torch.equal(ranks_within(scores).sort().values, (torch.arange(len(scores)) + 0.5) / len(scores))
 
 
 def test_a_monotone_map_goes_through_the_means_of_its_bins():

@@ -19,6 +19,7 @@ from ..data.images import ImageSplits, load_cifar10
 from ..engine.checkpoint import load_state, save_state
 from ..engine.hashing import ids_fingerprint
 from ..engine.networks import ResNetConfig, build
+from ..engine.prepare import UNIT
 from ..engine.store import Store, default_root
 from ..engine.training import Recipe, trained
 from ..losses import class_nll
@@ -33,16 +34,12 @@ NAME = "cifar10-ci"
 METHODS = ("ofmu", "graddiff", "npo", "finetune", REINIT)
 TASKS: dict[str, Forgotten] = {"CIFAR-10: random 10 %": "random", "CIFAR-10: one class": "class"}
 SEEDS = {ORIGINAL: 0, RETRAIN: 777, FLOOR: 1999}
-TUNING = "none: the presets for images (OFMU's batches cut to 64)"
+TUNING = "none: the presets for images"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How large the benchmark is. shrink × shrink pixels become one; share: a method's budget, of a retraining.
-
-    batch: of OFMU's streams. Its preset's (512, 256) is made for retain sets of thousands: here one iteration with
-    it would spend the budget.
-    """
+    """How large the benchmark is. shrink × shrink pixels become one; share: a method's budget, of a retraining."""
 
     train: int = 1000
     heldout: int = 500
@@ -52,7 +49,6 @@ class Settings:
         default_factory=lambda: Recipe(epochs=18, batch=20, lr=3e-3, schedule="linear", hold=0.4)
     )
     share: float = 0.5
-    batch: int = 64
 
 
 SMALLEST = Settings(
@@ -110,7 +106,7 @@ def cifar_cell(
         say(f"{task}, seed {seed}: {name} is there ({spent.seconds:.0f} s)")
     parts = ImageParts(split.forget, split.retain, split.test)
     budget = settings.share * settings.recipe.epochs * len(split.retain)
-    request = ImageRequest(task, parts, split.heldout, settings.recipe, budget, settings.batch)
+    request = ImageRequest(task, parts, split.heldout, settings.recipe, budget)
     compare(cell, request, models, METHODS)
     return cell
 
@@ -180,4 +176,4 @@ def _section(task: str, cells: list[Cell], settings: Settings) -> TaskSection:
         f"{settings.heldout:,} other training images are held out for targets; the table's test set is the "
         f"1,000 official test images of {NAME}{tests}. Every method may spend {_budget(settings)}."
     )
-    return section(task, about, cells, batch=settings.recipe.batch, tuning=TUNING)
+    return section(task, about, cells, batch=UNIT["image"], tuning=TUNING)

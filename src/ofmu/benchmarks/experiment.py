@@ -15,7 +15,7 @@ from ..core.oracle import TorchOracle
 from ..engine.loop import Diverged, Event, unlearn
 from ..engine.measure import Meter
 from ..engine.measuring import Monitor
-from ..engine.prepare import Parts, Prepared
+from ..engine.prepare import UNIT, Parts, Prepared
 from ..report.model import Point
 from ..tasks import Method
 
@@ -84,7 +84,7 @@ def _point(step: int, cost: float, seen: dict[str, float], prepared: Prepared) -
     finite = {name: value for name, value in seen.items() if math.isfinite(value)}
     return Point(
         step,
-        cost / task.retain_batch,
+        cost / UNIT[task.kind],
         finite["forget_loss"],
         target,
         finite["retain_loss"],

@@ -25,8 +25,8 @@ REINIT = "reinit-2"  # not a step rule: reset the last two layers, then train on
 @dataclass(frozen=True)
 class ImageRequest:
     """One request. task: its name in tables. heldout: never trained on, and none of parts.test. recipe: how the
-    models were trained. budget: what a method may spend, in sample-gradients, targets included. batch: samples a
-    batch of OFMU's two streams (None: the preset's); the others take the recipe's.
+    models were trained; its batch is the baselines' too. budget: what a method may spend, in sample-gradients,
+    targets included.
     """
 
     task: str
@@ -34,7 +34,6 @@ class ImageRequest:
     heldout: Samples
     recipe: Recipe
     budget: float
-    batch: int | None = None
 
     @property
     def data(self) -> Parts:
@@ -64,7 +63,7 @@ def _run(name: str, original: Module, request: ImageRequest, seed: int) -> Run:
     if name == REINIT:
         return run_reinit(original, request.data, request.recipe, budget, seed, layers=2)
     method = build_method(name, "image")
-    batch = request.batch if name == "ofmu" else request.recipe.batch
+    batch = None if name == "ofmu" else request.recipe.batch
     sources = Sources(recipe=request.recipe)
     prepared = prepare(original, "image", request.data, method, sources, seed, batch=batch)
     return run_method(original, prepared, request.data, method, budget)

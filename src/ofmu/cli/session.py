@@ -26,7 +26,7 @@ from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
 from ofmu.engine.measuring import Monitor
 from ofmu.engine.output import Output
-from ofmu.engine.prepare import BATCH, Parts, Prepared, Sources, frozen_copy, prepare
+from ofmu.engine.prepare import UNIT, Parts, Prepared, Sources, frozen_copy, prepare
 from ofmu.errors import UserError
 from ofmu.losses import BASE_LOSSES
 from ofmu.report.model import Point
@@ -72,8 +72,8 @@ class Progress:
 
 
 def gradient(kind: Kind) -> int:
-    """Samples in a gradient-equivalent: one forward and backward pass of a retain batch."""
-    return BATCH[kind][1]
+    """Samples in a gradient-equivalent: one forward and backward pass of a batch."""
+    return UNIT[kind]
 
 
 def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:

@@ -18,14 +18,6 @@ def ranks_within(scores: Tensor) -> Tensor:
     return (order + 0.5) / len(scores)
 
 
-def ranks_among(scores: Tensor, others: Tensor) -> Tensor:
-    """Mid-rank of each score among `others`: u_i = ((#below + #not above)/2 + ½)/(m + 1) in (0, 1)."""
-    ordered = others.sort().values
-    low = torch.searchsorted(ordered, scores.contiguous()).to(torch.float32)
-    high = torch.searchsorted(ordered, scores.contiguous(), right=True).to(torch.float32)
-    return ((low + high) / 2 + 0.5) / (len(others) + 1)
-
-
 def quantiles(u: Tensor, losses: Tensor) -> Tensor:
     """The u-quantiles of `losses` (linear interpolation); u in [0, 1], [n] -> [n]."""
     return torch.quantile(losses.to(torch.float32), u.clamp(0, 1).to(torch.float32))

@@ -23,7 +23,7 @@ from .targets import (
 )
 from .training import Recipe, trained
 
-BATCH = {"image": (512, 256), "text": (8, 16)}  # samples a batch of (forget, retain) for two-loop methods
+UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
 
 
@@ -87,7 +87,7 @@ def prepare(
         cost += len(parts.forget) / 3
     level = float(sample_losses(model, _some(parts.retain), loss).mean())
     above = None if parts.heldout is None else float(sample_losses(model, parts.heldout, loss).mean())
-    forget_batch, retain_batch = (batch, batch) if batch is not None else BATCH[kind]
+    forget_batch, retain_batch = (batch, batch) if batch is not None else batch_sizes(kind, len(parts.retain))
     task = Task(
         kind,
         loss,
@@ -103,6 +103,15 @@ def prepare(
         retain_batch=retain_batch,
     )
     return Prepared(task, cost)
+
+
+def batch_sizes(kind: Kind, retained: int) -> tuple[int, int]:
+    """Samples a batch of (forget, retain) for two-loop methods.
+
+    Images: the whole forget set up to 512, so that ascent meets its target in few steps, and a sixteenth of the
+    retain set, from 32 to 256: a repair of five steps must not cost a small retain set half an epoch.
+    """
+    return (8, 16) if kind == "text" else (512, min(256, max(32, retained // 16)))
 
 
 def frozen_copy(model: Module) -> Module:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..core.ranks import MonotoneMap, quantiles, ranks_among, ranks_within
+from ..core.ranks import MonotoneMap, quantiles, ranks_within
 from ..core.terms import Loss
 from ..tasks import Batch, Samples, Targets
 from .measuring import sample_losses, token_losses
@@ -69,10 +69,13 @@ def reference_targets(
 ) -> Targets:
     """Image targets from a short reference: a copy with its last `layers` reset, trained on D_r.
 
-    u_i is the rank of sample i's loss among the reference's held-out losses; τ_i the u_i-quantile of the
-    original's held-out losses. The reference trains for `share` of the recipe's epochs. Without held-out data a
-    tenth of D_r is kept from the reference and serves as its unseen data; its own losses there are then the
-    scale, since the original has none that are unseen.
+    The reference says which forget samples are hard, held-out data what that costs: u_i is the rank of sample
+    i's loss under the reference among the forget samples, τ_i the u_i-quantile of the original's held-out losses.
+    (Its rank among the reference's *held-out* losses would be lower: after a short training the layers that were
+    not reset still remember D_f, and on a residual network more than half of τ was lost that way.) This takes the
+    forget samples to be as hard as held-out ones on the whole. The reference trains for `share` of the recipe's
+    epochs. Without held-out data a tenth of D_r is kept from the reference and serves as its unseen data; its own
+    losses there are then the scale, since the original has none that are unseen.
     """
     recipe = replace(recipe, epochs=max(1.0, round(recipe.epochs * share)), seed=recipe.seed + 7)
     reference = copy.deepcopy(model)
@@ -88,9 +91,9 @@ def reference_targets(
         unseen = heldout
         cost = trained(reference, retain, loss, recipe)
         scale = sample_losses(model, unseen, loss)
-        source = "held-out quantile at the rank of a short reference that never saw the forget set"
-    u = ranks_among(sample_losses(reference, forget, loss), sample_losses(reference, unseen, loss))
-    cost += (len(forget) + 2 * len(unseen)) / 3
+        source = "held-out quantile at the rank by a short reference trained on the retain set"
+    u = ranks_within(sample_losses(reference, forget, loss))
+    cost += (len(forget) + len(unseen)) / 3
     return Targets(
         list(quantiles(u, scale)), f"{source} (last {layers} layers reset, {recipe.epochs:g} epochs)", cost
     )
