@@ -31,7 +31,7 @@ setup:  ## Make .venv with the pinned versions, unless it is there and up to dat
 	echo "$(STATE)" > $(STAMP); \
 	echo "setup: done"
 
-demo: setup  ## Forget something in about a minute and write a report
+demo: setup  ## Forget digits and fictitious people, and write runs/demo/report.html (minutes)
 	@$(BIN)/ofmu demo
 
 test: setup  ## Run all tests (JOBS=2 processes)

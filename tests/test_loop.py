@@ -108,7 +108,7 @@ def image_problem():
 
 def text_problem():
     forget, retain = texts(9, 1), texts(14, 2)
-    tau = [torch.full((len(answer),), 4.0) for _, answer in forget.pairs]
+    tau = [torch.full((len(answer),), 9.0) for _, answer in forget.pairs]  # out of reach in five steps
     given = task(forget, retain, tau, forget_nll=torch.full((9,), 3.0), retain_level=3.3)
     given.forget_batch = given.retain_batch = 4
     return given, TorchOracle(llama())
