@@ -70,9 +70,9 @@ def prepare(
 ) -> Prepared:
     """The task of unlearning `parts.forget` from `model` with `method`; only what the method needs is made.
 
-    batch: samples a batch of both streams (None: `batch_sizes`). base_loss: the loss of this kind, such as the usual
-    one at another precision (None: `BASE_LOSSES`). Raises UserError where targets are needed and
-    nothing that is given can say what an unseen sample costs.
+    batch: samples a batch of both streams (None: `batch_sizes`). base_loss: the loss of this kind, such as the
+    usual one at another precision (None: `BASE_LOSSES`). Raises UserError where targets are needed and nothing
+    that is given can say what an unseen sample costs.
     """
     loss, needs = base_loss or BASE_LOSSES[kind], method.needs
     for module in (model, sources.base):
