@@ -144,6 +144,14 @@ def test_cosine_pullback_is_orthogonal_and_scale_free():
     assert float(cosine(vectors.scale(7.0, a), b).value) == pytest.approx(float(pulled.value), abs=1e-14)
 
 
+def test_a_gradient_that_is_lost_in_rounding_beside_the_other_has_no_cosine():
+    # what an ascent that overshoots the bound leaves: 1e-10 beside 1, whose third derivatives overflow
+    noise, gradient = [torch.full((3,), 1e-10)], [torch.ones(3)]
+    with pytest.raises(ZeroDivisionError, match="first"):
+        cosine(noise, gradient)
+    assert float(cosine([x.double() for x in noise], [x.double() for x in gradient]).value) == pytest.approx(1)
+
+
 def test_cosine_of_a_vanishing_gradient_says_which():
     zero = [torch.zeros(2)]
     with pytest.raises(ZeroDivisionError, match="second gradient"):

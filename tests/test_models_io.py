@@ -142,8 +142,8 @@ def test_from_scratch_is_seeded_and_names_wrong_fields():
 
 
 def test_tiny_llama_has_about_a_million_parameters():
-    block = 4 * 128 * 128 + 3 * 128 * 320 + 2 * 128
-    assert sum(p.numel() for p in from_scratch(TINY_LLAMA, 0).parameters()) == 2048 * 128 + 4 * block + 128
+    block = 4 * 160 * 160 + 3 * 160 * 480 + 2 * 160
+    assert sum(p.numel() for p in from_scratch(TINY_LLAMA, 0).parameters()) == 2048 * 160 + 2 * block + 160
 
 
 def test_tokenizer_specials_and_chat(tokenizer):

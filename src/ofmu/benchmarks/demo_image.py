@@ -19,7 +19,8 @@ from .image_study import ImageRequest, compare
 from .study import Cell, Spent
 
 SHARE = 0.4  # every method's budget, as a share of one retraining
-EPOCHS = {False: 50.0, True: 100.0}  # with label noise: until it is memorised
+CLEAN = Recipe(epochs=35)
+NOISY = Recipe(epochs=60, lr=4e-3)  # until the noise is memorised
 SEEDS = {ORIGINAL: 0, RETRAIN: 777, FLOOR: 1999}
 
 
@@ -27,7 +28,7 @@ def image_cell(task: str, seed: int, methods: Sequence[str], noise: float | None
     """noise: the share of wrong labels, with a random tenth to forget; None: clean labels and one class."""
     request = "class" if noise is None else "random:0.1"
     split = digits(seed, label_noise=noise or 0.0, forget=request)
-    recipe = Recipe(epochs=EPOCHS[noise is not None])
+    recipe = CLEAN if noise is None else NOISY
     cell = Cell(seed)
     models = {name: _reference(name, split, recipe, seed, cell) for name in SEEDS}
     parts = ImageParts(split.forget, split.retain, split.test)

@@ -19,7 +19,7 @@ from ..engine.prepare import UNIT, Parts, Prepared
 from ..report.model import Point
 from ..tasks import Method
 
-LOOKS = 10  # points of a trajectory, at most about
+LOOKS = 6  # points of a trajectory, at most about
 
 
 @dataclass(frozen=True)

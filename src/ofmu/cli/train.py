@@ -26,7 +26,7 @@ from ofmu.tasks import Kind, Samples
 TINY = "tiny-llama"
 RECIPES: dict[str, Recipe] = {
     "image": Recipe(),
-    "tiny": Recipe(epochs=28, batch=8, lr=4e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0),
+    "tiny": Recipe(epochs=18, batch=8, lr=2.5e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0),
     "text": Recipe(epochs=10, batch=8, lr=3e-4, rule="adamw", decay=0.01, schedule="linear", clip=1.0),
 }
 

@@ -14,16 +14,18 @@ from ofmu.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-# about a million parameters: memorises some two hundred question-answer pairs in a minute on one CPU core
+# About a million parameters: memorises some two hundred question-answer pairs in half a minute on one CPU core.
+# Two wide layers and a wide start: four narrow ones that start at 0.02 take twice the steps at twice the price.
 TINY_LLAMA: Mapping[str, object] = {
     "vocab_size": 2048,
-    "hidden_size": 128,
-    "intermediate_size": 320,
-    "num_hidden_layers": 4,
+    "hidden_size": 160,
+    "intermediate_size": 480,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 256,
     "tie_word_embeddings": True,
+    "initializer_range": 0.06,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 2,

@@ -25,7 +25,7 @@ class Descent:
         """The optimiser over `params`, without weight decay (shrinking weights is not unlearning)."""
         if self.rule == "sgd":
             return torch.optim.SGD(params, lr=self.lr)
-        return torch.optim.AdamW(params, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        return torch.optim.AdamW(params, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
     def apply(self, optimizer: torch.optim.Optimizer, params: Vector, grad: Vector) -> None:
         """θ ← one optimiser step along −grad."""
