@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -185,8 +186,9 @@ def clear_errors(source: str, hub: bool = False) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         said = " ".join(str(error).split())[:300]
         if hub:
-            close = hint(Path(source))
+            first = re.split(r"(?<=[a-z])[.,](?= )", said)[0]  # the rest is advice on the library's cache
             raise UserError(
-                f"model: {source} is no local directory{close}, and the hub did not give it: {said}"
+                f"model: {source} is no local directory{hint(Path(source))}, and the hub did not give it "
+                f"({first}); give a model's directory, or check the id and the connection"
             ) from error
         raise UserError(f"model: {source} cannot be loaded: {said}") from error
