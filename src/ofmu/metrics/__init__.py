@@ -11,7 +11,15 @@ from ofmu.metrics.classification import (
     wasserstein_confidence,
 )
 from ofmu.metrics.compare import reference_free
-from ofmu.metrics.score import Score, aggregate, bootstrap, mean_and_spread, mean_score
+from ofmu.metrics.score import (
+    Score,
+    aggregate,
+    bootstrap,
+    bootstrap_groups,
+    mean_and_spread,
+    mean_interval,
+    mean_score,
+)
 from ofmu.metrics.text import (
     UTILITY_PARTS,
     KSResult,
@@ -36,9 +44,11 @@ __all__ = [
     "answer_probability",
     "average_gap",
     "bootstrap",
+    "bootstrap_groups",
     "confidences",
     "forget_quality",
     "mean_and_spread",
+    "mean_interval",
     "mean_score",
     "model_utility",
     "normalised_probability",
