@@ -89,7 +89,7 @@ def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> Tof
 
 
 def _columns(log: TofuLog) -> dict[str, Column]:
-    columns = {}
+    columns: dict[str, Column] = {}
     for name in SETS:
         if isinstance(log, AggregatedLog):
             losses = log.sets[name]
