@@ -175,6 +175,14 @@ def test_rows_are_joined_by_index_not_by_place(tmp_path, capsys):
     assert second["model_utility"] == pytest.approx(first["model_utility"], abs=1e-12)
 
 
+def test_sets_without_paraphrases_may_leave_their_column_out(tmp_path, capsys):
+    log = made_log(4)
+    whole = save(tmp_path / "whole.json", log)
+    for name in ("real_authors", "world_facts"):
+        del log[FILES[name][0]]["avg_paraphrased_loss"]
+    assert scored(capsys, "--log", save(tmp_path / "log.json", log)) == scored(capsys, "--log", whole)
+
+
 def test_the_newer_layout(tmp_path, capsys):
     log, retain = made_log(5), made_log(6)
     files = save(tmp_path / "TOFU_EVAL.json", newer(log)), save(tmp_path / "R.json", newer(retain))
@@ -270,6 +278,7 @@ def spoilt(change) -> dict:
         (lambda log: log.pop("eval_real_world_wo_options.json"), ["eval_real_world_wo_options.json"]),
         (lambda log: log.pop("eval_log_forget.json"), ["eval_log_forget.json"]),
         (lambda log: log["eval_log.json"].pop("rougeL_recall"), ["eval_log.json", "rougeL_recall"]),
+        (lambda log: log["eval_log.json"].pop("avg_paraphrased_loss"), ["avg_paraphrased_loss"]),
         (lambda log: log["eval_log.json"]["avg_gt_loss"].pop("3"), ["7 questions", "the 6 of avg_gt_loss"]),
         (
             lambda log: log["eval_log.json"]["avg_paraphrased_loss"].update(

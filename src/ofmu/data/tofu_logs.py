@@ -28,6 +28,7 @@ SETS = {  # our name of a question set -> the aggregated log's file, the newer l
     "forget": ("eval_log_forget.json", "forget"),
 }
 CORRECT, PARAPHRASED, WRONG, ROUGE = "avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss", "rougeL_recall"
+NOT_PARAPHRASED = ("real_authors", "world_facts")  # TOFU's scripts write the answer's own loss again
 ROUNDING = 1e-6  # a float32 loss of a certain answer may be −1e-7
 EXPECTED = (
     f"expected TOFU's eval_log_aggregated.json (with the keys {', '.join(file for file, _ in SETS.values())}), a "
@@ -40,8 +41,8 @@ class AnswerLosses:
     """One question set of an aggregated log, its rows in the order of `ids`.
 
     correct, paraphrased: [n] mean losses in nats per token of the answer and of its rewording (real authors and
-    world facts have none: there it is the answer's own). wrong: [n, m] those of the m wrong answers. rouge: [n]
-    ROUGE-L recall of what the model says.
+    world facts have none: there it is the answer's own, also where a log leaves it out). wrong: [n, m] those of
+    the m wrong answers. rouge: [n] ROUGE-L recall of what the model says.
     """
 
     ids: tuple[str, ...]
@@ -102,7 +103,7 @@ def read_tofu_log(path: str | Path, sets: Sequence[str] = tuple(SETS)) -> Aggreg
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: found {_kind(content)}; {EXPECTED}")
     if any(file in content for file, _ in SETS.values()):
-        return AggregatedLog(path, {name: _answer_losses(path, content, SETS[name][0]) for name in sets})
+        return AggregatedLog(path, {name: _answer_losses(path, content, name) for name in sets})
     if all(_is_number(value) or value is None for value in content.values()):
         return EvalLog(path, {name: MetricLog(_mean(path, name, value)) for name, value in content.items()})
     entries = [value for value in content.values() if isinstance(value, dict)]
@@ -151,10 +152,13 @@ def _load(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}); {EXPECTED}") from None
 
 
-def _answer_losses(path: Path, content: Mapping[str, Any], file: str) -> AnswerLosses:
+def _answer_losses(path: Path, content: Mapping[str, Any], question_set: str) -> AnswerLosses:
+    file = SETS[question_set][0]
     if file not in content:
         raise UserError(f"{path}: has no {file!r}, found {', '.join(content)}; expected all question sets of TOFU")
-    columns = {name: _column(path, content[file], file, name) for name in (CORRECT, PARAPHRASED, WRONG, ROUGE)}
+    columns = {name: _column(path, content[file], file, name) for name in (CORRECT, WRONG, ROUGE)}
+    bare = question_set in NOT_PARAPHRASED and PARAPHRASED not in content[file]
+    columns[PARAPHRASED] = columns[CORRECT] if bare else _column(path, content[file], file, PARAPHRASED)
     ids = tuple(columns[CORRECT])
     for name, column in columns.items():
         _same_indices(f"{path}: {file}: {name}", column, CORRECT, columns[CORRECT])
