@@ -335,6 +335,15 @@ def test_a_retain_log_without_values_is_refused(refused):
     assert "neither model_utility" in refused({"forget_truth_ratio": 0.5})
 
 
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys):
+    file = save(tmp_path / "log.json", made_log(16))
+    assert run(["score", "tofu", "--log", file, "--out", file]) == 2
+    assert "--out" in capsys.readouterr().err
+    newer_file = save(tmp_path / "TOFU_EVAL.json", newer(made_log(16)))
+    assert run(["score", "tofu", "--log", newer_file, "--out", str(tmp_path / "new")]) == 2
+    assert "newer layout already" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_refused(tmp_path, capsys):
     assert run(["score", "tofu", "--log", str(tmp_path / "absent.json")]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ofmu.benchmarks.tofu_export import eval_metrics, write_eval_logs
 from ofmu.benchmarks.tofu_score import TofuScores, score_log
-from ofmu.cli.exits import DONE
+from ofmu.cli.exits import DONE, is_full_disk
 from ofmu.cli.say import note, print_json
 from ofmu.data.tofu_logs import AggregatedLog, read_tofu_log
 from ofmu.errors import UserError
@@ -23,13 +23,23 @@ def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> in
     if out is not None:
         if not isinstance(found, AggregatedLog):
             raise UserError(f"--out: {log} is in the newer layout already; expected an eval_log_aggregated.json")
-        for path in write_eval_logs(Path(out).expanduser(), eval_metrics(found, scores)):
-            note(f"{path} written")
+        _write(out, found, scores)
     if machine:
         print_json(scores.summary())
     else:
         Console().print(_table(scores))
     return DONE
+
+
+def _write(out: str, log: AggregatedLog, scores: TofuScores) -> None:
+    try:
+        written = write_eval_logs(Path(out).expanduser(), eval_metrics(log, scores))
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+        raise UserError(f"--out: {out} cannot be written ({error}); expected a folder") from None
+    for path in written:
+        note(f"{path} written")
 
 
 def _table(scores: TofuScores) -> Table:

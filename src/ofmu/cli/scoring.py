@@ -60,7 +60,8 @@ def look(module: Module, request: Request) -> View:
         if samples is not None
     }
     if kind == "text":
-        return View(losses, text=view_text(module, text_parts(request)), tokens=tokens)
+        known = {name: losses[name] for name in ("forget", "retain")}
+        return View(losses, text=view_text(module, text_parts(request), known=known), tokens=tokens)
     if request.test is not None:
         return View(losses, image=view_image(module, ImageParts(parts.forget, parts.retain, request.test)))
     outputs = [image_logits(module, samples).numpy() for samples in (parts.forget, parts.retain)]
