@@ -289,6 +289,8 @@ def spoilt(change) -> dict:
         (lambda log: log["eval_log.json"]["average_perturb_loss"]["4"].pop(), ["[4]", "4 wrong answers", "5"]),
         (lambda log: log["eval_log.json"]["average_perturb_loss"].update({"1": 0.5}), ["[1]", "expected a list"]),
         (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"1": math.nan}), ["[1]", "nan"]),
+        (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"1": 10**400}), ["[1]", "1000"]),
+        (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"1": True}), ["[1]", "True"]),
         (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"1": -0.3}), ["[1]", "-0.3"]),
         (lambda log: log["eval_log.json"]["rougeL_recall"].update({"1": 1.7}), ["[1]", "1.7", "[0, 1]"]),
         (lambda log: log["eval_log.json"]["avg_gt_loss"].update({"1": "much"}), ["[1]", "much"]),

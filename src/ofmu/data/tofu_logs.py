@@ -18,6 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ofmu.data.tofu_columns import (
+    CORRECT,
+    PARAPHRASED,
+    ROUGE,
+    WRONG,
+    is_number,
+    kind,
+    number,
+    read_column,
+    same_indices,
+    wrong_answers,
+)
 from ofmu.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -27,9 +39,7 @@ SETS = {  # our name of a question set -> the aggregated log's file, the newer l
     "world_facts": ("eval_real_world_wo_options.json", "wf"),
     "forget": ("eval_log_forget.json", "forget"),
 }
-CORRECT, PARAPHRASED, WRONG, ROUGE = "avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss", "rougeL_recall"
 NOT_PARAPHRASED = ("real_authors", "world_facts")  # TOFU's scripts write the answer's own loss again
-ROUNDING = 1e-6  # a float32 loss of a certain answer may be −1e-7
 EXPECTED = (
     f"expected TOFU's eval_log_aggregated.json (with the keys {', '.join(file for file, _ in SETS.values())}), a "
     "TOFU_EVAL.json ({metric: {agg_value, value_by_index}}) or a TOFU_SUMMARY.json ({metric: value})"
@@ -87,7 +97,7 @@ class EvalLog:
             if not isinstance(row, Mapping) or field not in row:
                 found = sorted(row) if isinstance(row, Mapping) else row
                 raise UserError(f"{where}: found {found}, expected an object with {field!r}")
-            rows[str(index)] = _number(where, row[field], 0.0, math.inf)
+            rows[str(index)] = number(where, row[field], 0.0, math.inf)
         return tuple(rows), np.array(list(rows.values()), dtype=np.float64)
 
 
@@ -101,10 +111,10 @@ def read_tofu_log(path: str | Path, sets: Sequence[str] = tuple(SETS)) -> Aggreg
     path = Path(path).expanduser()
     content = _load(path)
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: found {_kind(content)}; {EXPECTED}")
+        raise UserError(f"{path}: found {kind(content)}; {EXPECTED}")
     if any(file in content for file, _ in SETS.values()):
         return AggregatedLog(path, {name: _answer_losses(path, content, name) for name in sets})
-    if all(_is_number(value) or value is None for value in content.values()):
+    if all(is_number(value) or value is None for value in content.values()):
         return EvalLog(path, {name: MetricLog(_mean(path, name, value)) for name, value in content.items()})
     entries = [value for value in content.values() if isinstance(value, dict)]
     if len(entries) == len(content) and all("agg_value" in e or "value_by_index" in e for e in entries):
@@ -156,85 +166,32 @@ def _answer_losses(path: Path, content: Mapping[str, Any], question_set: str) ->
     file = SETS[question_set][0]
     if file not in content:
         raise UserError(f"{path}: has no {file!r}, found {', '.join(content)}; expected all question sets of TOFU")
-    columns = {name: _column(path, content[file], file, name) for name in (CORRECT, WRONG, ROUGE)}
+    columns = {name: read_column(path, content[file], file, name) for name in (CORRECT, WRONG, ROUGE)}
     bare = question_set in NOT_PARAPHRASED and PARAPHRASED not in content[file]
-    columns[PARAPHRASED] = columns[CORRECT] if bare else _column(path, content[file], file, PARAPHRASED)
+    columns[PARAPHRASED] = columns[CORRECT] if bare else read_column(path, content[file], file, PARAPHRASED)
     ids = tuple(columns[CORRECT])
     for name, column in columns.items():
-        _same_indices(f"{path}: {file}: {name}", column, CORRECT, columns[CORRECT])
-    many = _wrong_answers(f"{path}: {file}: {WRONG}", columns[WRONG])
+        same_indices(f"{path}: {file}: {name}", column, CORRECT, columns[CORRECT])
+    many = wrong_answers(f"{path}: {file}: {WRONG}", columns[WRONG])
 
     def numbers(name: str, high: float = math.inf) -> Floats:
-        rows = [_number(f"{path}: {file}: {name}[{i}]", columns[name][i], 0.0, high) for i in ids]
+        rows = [number(f"{path}: {file}: {name}[{i}]", columns[name][i], 0.0, high) for i in ids]
         return np.array(rows, dtype=np.float64)
 
     wrong = [
-        [_number(f"{path}: {file}: {WRONG}[{i}][{j}]", columns[WRONG][i][j], 0.0, math.inf) for j in range(many)]
+        [number(f"{path}: {file}: {WRONG}[{i}][{j}]", columns[WRONG][i][j], 0.0, math.inf) for j in range(many)]
         for i in ids
     ]
     losses = numbers(CORRECT), numbers(PARAPHRASED), np.array(wrong, dtype=np.float64)
     return AnswerLosses(ids, *losses, numbers(ROUGE, high=1.0))
 
 
-def _column(path: Path, columns: Any, file: str, name: str) -> Mapping[str, Any]:
-    if not isinstance(columns, dict) or name not in columns:
-        found = ", ".join(list(columns)[:12]) if isinstance(columns, dict) else _kind(columns)
-        raise UserError(f"{path}: {file} has no {name!r}, found {found}; expected {CORRECT}, {PARAPHRASED}, "
-                        f"{WRONG} and {ROUGE}, each {{index: value}}")  # fmt: skip
-    column = columns[name]
-    if not isinstance(column, dict) or not column:
-        raise UserError(f"{path}: {file}: {name}: found {_kind(column)}, expected {{index: value}}")
-    return column
-
-
-def _same_indices(where: str, found: Mapping[str, Any], other: str, expected: Mapping[str, Any]) -> None:
-    if found.keys() == expected.keys():
-        return
-    if len(found) != len(expected):
-        raise UserError(f"{where}: found {len(found)} questions, expected the {len(expected)} of {other}")
-    first = next(index for index in found if index not in expected)
-    raise UserError(f"{where}: found index {first!r}, which {other} does not have; expected the same indices")
-
-
-def _wrong_answers(where: str, column: Mapping[str, Any]) -> int:
-    """How many wrong answers each question has; UserError unless all have as many."""
-    first: tuple[str, int] | None = None
-    for index, values in column.items():
-        if not isinstance(values, list) or not values:
-            raise UserError(f"{where}[{index}]: found {_kind(values)}, expected a list with a loss a wrong answer")
-        if first is None:
-            first = index, len(values)
-        if len(values) != first[1]:
-            raise UserError(
-                f"{where}[{index}]: found {len(values)} wrong answers, expected {first[1]} as at index {first[0]}"
-            )
-    assert first is not None  # a column has a question
-    return first[1]
-
-
 def _metric(path: Path, name: str, entry: Mapping[str, Any]) -> MetricLog:
     rows = entry.get("value_by_index")
     if rows is not None and not isinstance(rows, dict):
-        raise UserError(f"{path}: {name}: value_by_index: found {_kind(rows)}, expected {{index: row}}")
+        raise UserError(f"{path}: {name}: value_by_index: found {kind(rows)}, expected {{index: row}}")
     return MetricLog(_mean(path, name, entry.get("agg_value")), rows or None)
 
 
 def _mean(path: Path, name: str, value: Any) -> float | None:
-    return None if value is None else _number(f"{path}: {name}: agg_value", value, -math.inf, math.inf)
-
-
-def _number(where: str, value: Any, low: float, high: float) -> float:
-    if not _is_number(value) or not math.isfinite(value) or not low - ROUNDING <= value <= high + ROUNDING:
-        inside = f" in [{low:g}, {high:g}]" if low > -math.inf else ""
-        raise UserError(f"{where}: found {_kind(value)}, expected a finite number{inside}")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return repr(value)[:60]
+    return None if value is None else number(f"{path}: {name}: agg_value", value, -math.inf, math.inf)
