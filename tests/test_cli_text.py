@@ -85,6 +85,7 @@ def test_a_column_filter_leaves_no_trace_of_its_value(world, tmp_path):
 def test_scores_hold_truth_ratio_and_distances_to_retrain(finished):
     metrics = {row["metric"] for row in rows(finished) if row["method"] == "OFMU"}
     assert {"forget_nll", "retain_prob", "unseen_prob", "truth_ratio", "ks_p", "nll_error"} <= metrics
+    assert {"extraction_strength", "exact_memorization", "min_k_plus_plus_auc"} <= metrics
 
 
 def test_interrupted_it_goes_on_bit_for_bit_with_the_reference_it_had_trained(

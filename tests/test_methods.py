@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from ofmu.core.oracle import TorchOracle
-from ofmu.losses import NLL, NPO, Ascend, KLToReference, SimNPO
-from ofmu.methods import METHODS, OFMU, Descent, Scalarised, build_method, default_rate
+from ofmu.losses import NLL, NPO, Ascend, Bounded, KLToReference, SimNPO
+from ofmu.methods import METHODS, OFMU, Descent, GradientRule, Scalarised, build_method, default_rate
+from ofmu.objectives import Anchor, IdkDPO, Misdirect, Undial
 from small import flat, images, llama, net, task, texts
 
 FORGET, RETAIN = images(5, 1), images(7, 2)  # smaller than a batch: each step sees all of both
 REFERENCE = net(9)
+TARGETS = [0.9, 1.1, 1.0, 1.3, 0.7]
+TEXT_ONLY = ("idkdpo", "rmu", "undial")
 
 
 def nll(model, samples):
@@ -43,6 +46,12 @@ CASES = {
         (0.3, 2.0),
         lambda m: -0.3 * nll(m, FORGET).mean() + 2 * nll(m, RETAIN).mean(),
     ),
+    "GradDiff, bounded": (
+        Ascend(Bounded()),
+        NLL(),
+        (1.0, 1.0),
+        lambda m: -torch.minimum(nll(m, FORGET), torch.tensor(TARGETS)).mean() + nll(m, RETAIN).mean(),
+    ),
     "KL": (Ascend(NLL()), KLToReference(), (0.5, 1.0), lambda m: -0.5 * nll(m, FORGET).mean() + kl(m)),
     "NPO": (NPO(0.7), NLL(), (1.0, 1.0), lambda m: npo(m, 0.7) + nll(m, RETAIN).mean()),
     "SimNPO": (
@@ -58,7 +67,7 @@ CASES = {
 @pytest.mark.parametrize("descent", [Descent("sgd", 0.5), Descent("sgd", 0.5, clip=1e-3), Descent("adamw", 0.01)])
 def test_two_steps_of_a_scalarised_method_equal_torch_on_the_loss_written_out(name, descent):
     forget, retain, (a, b), written = CASES[name]
-    given = task(FORGET, RETAIN, reference=REFERENCE, forget_nll=ORIGINAL)
+    given = task(FORGET, RETAIN, TARGETS, reference=REFERENCE, forget_nll=ORIGINAL)
     model = net()
     by_hand, method = copy.deepcopy(model), Scalarised(forget, retain, descent, a, b)
     params = list(by_hand.parameters())
@@ -95,8 +104,13 @@ def test_a_method_without_any_objective_is_refused():
 @pytest.mark.parametrize("kind", ["image", "text"])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_name_builds_a_method_whose_rate_can_be_given(name, kind):
+    if kind == "image" and name in TEXT_ONLY:
+        with pytest.raises(ValueError, match=f"{name} serves language models"):
+            build_method(name, kind)
+        return
     method = build_method(name, kind, width=128)
-    assert isinstance(method, OFMU if name.startswith("ofmu") else Scalarised)
+    family = GradientRule if name in ("pcgrad", "mgda", "upgrad") else Scalarised
+    assert isinstance(method, OFMU if name.startswith("ofmu") else family)
     if (name, kind) == ("ofmu", "image"):
         return  # its preset has no learning rate to give
     given = build_method(name, kind, lr=0.123)
@@ -113,6 +127,10 @@ def test_every_name_builds_a_method_whose_rate_can_be_given(name, kind):
         ("kl", (Ascend(NLL()), KLToReference())),
         ("npo", (NPO(beta=0.1), NLL())),
         ("simnpo", (SimNPO(beta=2.5), NLL())),
+        ("graddiff-bounded", (Ascend(Bounded("token")), NLL())),
+        ("idkdpo", (IdkDPO(beta=0.1), NLL())),
+        ("rmu", (Misdirect(), Anchor())),
+        ("undial", (Undial(strength=10.0), None)),
     ],
 )
 def test_names_mean_what_their_papers_say(name, objectives):

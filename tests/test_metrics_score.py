@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from ofmu import metrics
 from ofmu.metrics import Score, aggregate, bootstrap, mean_and_spread, mean_score
 
 
@@ -88,3 +89,32 @@ def test_wrong_input_is_named():
         bootstrap([1.0, 2.0], lambda drawn: math.nan, seed=0, draws=3)
     with pytest.raises(ValueError, match="draws, level"):
         bootstrap([1.0, 2.0], np.mean, seed=0, level=1.0)
+
+
+def test_mean_interval_is_the_bootstrap_of_the_mean():
+    values = np.random.default_rng(0).normal(3, 1, 400)
+    low, high = metrics.mean_interval(values)
+    assert (low, high) == metrics.mean_interval(values)  # the same seed
+    assert (low, high) == pytest.approx(metrics.bootstrap(values, np.mean, seed=1), abs=0.02)
+    # the normal interval of a mean of 400: ± 1.96 s/√400
+    half = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert metrics.mean_interval([2.0]) == (2.0, 2.0)
+    for wrong in ({"draws": 0}, {"level": 1.0}):
+        with pytest.raises(ValueError, match="draws, level"):
+            metrics.mean_interval(values, **wrong)
+
+
+def test_groups_are_redrawn_apart_and_rows_stay_whole():
+    # rows (x, 1 − x): redrawn together, the sum of the two means is always 1
+    rows = np.column_stack([np.arange(5.0), 1 - np.arange(5.0)])
+    other = np.array([10.0, 20.0])
+
+    def statistic(drawn):
+        assert drawn[0].mean(0).sum() == pytest.approx(1)
+        assert set(drawn[1]) <= {10.0, 20.0}
+        return float(drawn[1].mean())
+
+    assert metrics.bootstrap_groups([rows, other], statistic, seed=0, draws=200) == (10.0, 20.0)
+    with pytest.raises(ValueError, match="groups"):
+        metrics.bootstrap_groups([rows, np.array([])], statistic, seed=0)

@@ -11,7 +11,8 @@ from ofmu.metrics import UTILITY_PARTS, truth_ratio
 
 LOSS = st.floats(0, 20)
 QUESTIONS = st.lists(st.tuples(LOSS, st.tuples(LOSS, LOSS, LOSS)), min_size=1, max_size=20)
-FORMS = ("geometric", "arithmetic", "tofu", "utility", "closeness")
+FORMS = ("geometric", "arithmetic", "tofu", "utility", "closeness", "share", "arithmetic share")
+EQUAL = {"utility": 0.0, "share": 0.5, "arithmetic share": 0.5}  # what equal losses give; else 1
 
 
 def test_probabilities_by_hand():
@@ -25,10 +26,12 @@ def test_truth_ratio_by_hand():
     # P(correct) = 1/2; wrong answers 1/4 and 1/16: geometric mean 1/8, arithmetic mean 5/32
     correct, wrong = [math.log(2)], [[math.log(4), math.log(16)]]
     expected = {"geometric": 1 / 4, "arithmetic": 5 / 16, "tofu": 4.0, "utility": 3 / 4, "closeness": 1 / 4}
+    expected |= {"share": (1 / 2) / (1 / 2 + 1 / 8), "arithmetic share": (1 / 2) / (1 / 2 + 5 / 32)}
     assert {form: truth_ratio(correct, wrong, form)[0] for form in FORMS} == pytest.approx(expected)
     # the wrong answers are twice as likely: nothing left of utility, and as far from 1 as one half
     correct, wrong = [math.log(4)], [[math.log(2), math.log(2)]]
     expected = {"geometric": 2.0, "arithmetic": 2.0, "tofu": 0.5, "utility": 0.0, "closeness": 0.5}
+    expected |= {"share": 1 / 3, "arithmetic share": 1 / 3}
     assert {form: truth_ratio(correct, wrong, form)[0] for form in FORMS} == pytest.approx(expected)
     assert truth_ratio(correct, wrong)[0] == pytest.approx(2.0)  # geometric is the default
 
@@ -37,7 +40,7 @@ def test_truth_ratio_by_hand():
 def test_equal_losses_give_one(losses):
     wrong = np.repeat(np.array(losses)[:, None], 5, axis=1)
     for form in FORMS:
-        assert truth_ratio(losses, wrong, form) == pytest.approx(0.0 if form == "utility" else 1.0, abs=1e-9)
+        assert truth_ratio(losses, wrong, form) == pytest.approx(EQUAL.get(form, 1.0), abs=1e-9)
 
 
 @given(QUESTIONS)
@@ -48,6 +51,11 @@ def test_truth_ratio_forms_agree(questions):
     assert truth_ratio(correct, wrong, "tofu") * ratio == pytest.approx(1.0)
     assert truth_ratio(correct, wrong, "utility") == pytest.approx(np.maximum(0, 1 - ratio), abs=1e-9)
     assert truth_ratio(correct, wrong, "closeness") == pytest.approx(np.minimum(ratio, 1 / ratio))
+    assert truth_ratio(correct, wrong, "share") == pytest.approx(1 / (1 + ratio))
+    assert truth_ratio(correct, wrong, "arithmetic share") == pytest.approx(
+        1 / (1 + truth_ratio(correct, wrong, "arithmetic"))
+    )
+    assert metrics.forget_truth_ratio(correct, wrong).value == pytest.approx(np.minimum(ratio, 1 / ratio).mean())
     reordered = [row[::-1] for row in wrong]
     assert truth_ratio(correct, reordered) == pytest.approx(ratio)
 
@@ -141,11 +149,11 @@ def test_unseen_damage_spread_matches_a_bootstrap():
     [
         (lambda: metrics.answer_probability([math.nan]), "loss: found 1 of 1"),
         (lambda: metrics.answer_probability([-1.0]), "loss: found values from -1"),
-        (lambda: truth_ratio([], [[]]), "correct_loss: found shape"),
-        (lambda: truth_ratio([1.0], [1.0]), "wrong_loss: found shape"),
-        (lambda: truth_ratio([1.0], [[1.0], [2.0]]), "correct_loss and wrong_loss: found 1 and 2"),
-        (lambda: truth_ratio([1.0], [[math.inf]]), "wrong_loss: found 1 of 1"),
-        (lambda: truth_ratio([1.0], [[-2.0]]), "wrong_loss: found values"),
+        (lambda: truth_ratio([], [[]]), "correct_avg_loss: found shape"),
+        (lambda: truth_ratio([1.0], [1.0]), "wrong_avg_loss: found shape"),
+        (lambda: truth_ratio([1.0], [[1.0], [2.0]]), "correct_avg_loss and wrong_avg_loss: found 1 and 2"),
+        (lambda: truth_ratio([1.0], [[math.inf]]), "wrong_avg_loss: found 1 of 1"),
+        (lambda: truth_ratio([1.0], [[-2.0]]), "wrong_avg_loss: found values"),
         (lambda: truth_ratio([1.0], [[1.0]], "harmonic"), "form: found 'harmonic'"),  # type: ignore[arg-type]
         (lambda: truth_ratio([1000.0], [[0.0]]), "truth ratio: found 1 of 1"),
         (lambda: metrics.forget_quality([], [1.0]), "unlearned: found shape"),

@@ -19,7 +19,7 @@ from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
-Need = Literal["targets", "unseen", "reference", "forget_nll"]  # optional fields of a task
+Need = Literal["targets", "unseen", "reference", "forget_nll", "refusals", "layer"]  # optional fields of a task
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
@@ -204,9 +204,11 @@ class Task:
 
     loss: the base loss L(model, batch). kind picks a method's preset. targets: the unseen level of the forget
     samples (None for methods that need none). reference: the frozen original, for losses of the KL type. unseen:
-    a frozen model that never saw the forget samples (the base model, or a short reference).
-    forget_nll [n]: the original's mean loss of every forget sample, for losses of the NPO type. retain_level:
-    the original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
+    a frozen model that never saw the forget samples (the base model, or a short reference). forget_nll [n]: the
+    original's mean loss of every forget sample, for losses of the NPO type. refusals: the forget questions, row
+    by row, with an answer that declines, and refusal_nll [n] the original's mean loss of those, for losses of the
+    DPO type. layer: the name of the module whose output representation methods steer. retain_level: the
+    original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
     together they say when retention counts as repaired. Batch sizes are in samples.
     """
 
@@ -218,6 +220,9 @@ class Task:
     reference: Module | None = None
     unseen: Module | None = None
     forget_nll: Tensor | None = None
+    refusals: Samples | None = None
+    refusal_nll: Tensor | None = None
+    layer: str | None = None
     retain_level: float = 0.0
     unseen_level: float | None = None
     forget_batch: int = 8

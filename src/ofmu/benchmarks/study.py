@@ -23,6 +23,13 @@ NAMES = {  # a method's name in tables
     "kl": "KL-retain",
     "npo": "NPO",
     "simnpo": "SimNPO",
+    "graddiff-bounded": "GradDiff, bounded",
+    "idkdpo": "IdkDPO",
+    "rmu": "RMU",
+    "undial": "UNDIAL",
+    "pcgrad": "PCGrad",
+    "mgda": "MGDA",
+    "upgrad": "UPGrad",
     "reinit-2": "Re-init 2",
 }
 

@@ -80,12 +80,19 @@ def _list(value: Any) -> list[str]:
     return [str(item) for item in value]
 
 
-def view_text(model: Module, parts: TextParts, loss: Loss = token_nll) -> TextView:
-    """One pass over all parts that are there; loss: `token_nll`, or the same at another precision."""
+def view_text(
+    model: Module, parts: TextParts, loss: Loss = token_nll, known: Mapping[str, np.ndarray] | None = None
+) -> TextView:
+    """One pass over all parts that are there; loss: `token_nll`, or the same at another precision.
+
+    known: parts whose losses [n] were measured already.
+    """
     losses = {}
     for name in ("forget", "retain", "unseen", "paraphrased", "perturbed"):
         samples = getattr(parts, name)
-        if samples is not None:
+        if known is not None and name in known:
+            losses[name] = known[name]
+        elif samples is not None:
             losses[name] = sample_losses(model, samples, loss).numpy()
     if "perturbed" in losses:
         losses["perturbed"] = losses["perturbed"].reshape(-1, parts.wrong)

@@ -68,7 +68,13 @@ class UnlearnOptions:
         Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
     ] = None
     method: Annotated[
-        str, Parameter(group=HOW, help="ofmu, ofmu-paper, finetune, gradascent, graddiff, kl, npo or simnpo.")
+        str,
+        Parameter(
+            group=HOW,
+            help="ofmu, ofmu-paper, finetune, gradascent, graddiff, graddiff-bounded (stops at the unseen level), "
+            "kl, npo, simnpo; text: idkdpo (prefers refusals), undial (self-distillation), rmu (misdirects a "
+            "layer); gradient rules, with ofmu[torchjd]: pcgrad, mgda, upgrad.",
+        ),
     ] = "ofmu"
     budget: Annotated[
         float | None,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch.nn import Module
 
-from ofmu.attacks import threshold_attack
+from ofmu.attacks import auc_with_error, threshold_attack
 from ofmu.benchmarks.image_scores import ImageParts, ImageView, image_rows, view_image
 from ofmu.benchmarks.text_scores import TextParts, TextView, text_rows, view_text
+from ofmu.benchmarks.token_pass import TokenScores, token_scores
 from ofmu.data.encode import TextSamples
 from ofmu.data.sequences import InMemory, with_answers
 from ofmu.engine.measuring import image_logits, sample_losses
@@ -19,6 +20,7 @@ from ofmu.engine.requests import Request
 from ofmu.losses import BASE_LOSSES
 from ofmu.metrics import (
     Score,
+    mean_score,
     per_sample_confidence_gap,
     reference_free,
     retain_accuracy,
@@ -33,12 +35,16 @@ NO_TEST = "needs --test: unseen rows that are not used for targets"
 
 @dataclass(frozen=True)
 class View:
-    """A model seen on a request. losses: [n] of forget, retain and (where given) heldout."""
+    """A model seen on a request. losses: [n] of forget, retain and (where given) heldout.
+
+    tokens: texts, token by token, of forget and (where given) heldout.
+    """
 
     losses: Mapping[str, np.ndarray]
     image: ImageView | None = None
     text: TextView | None = None
     points: Mapping[str, Score] | None = None  # images without a test set: UA and RA
+    tokens: Mapping[str, TokenScores] = field(default_factory=dict)
 
 
 def look(module: Module, request: Request) -> View:
@@ -46,13 +52,16 @@ def look(module: Module, request: Request) -> View:
     kind: Kind = "text" if request.encoder is not None else "image"
     parts = request.parts
     names = {"forget": parts.forget, "retain": parts.retain, "heldout": parts.heldout}
+    both = ("forget", "heldout") if kind == "text" else ()
+    tokens = {name: token_scores(module, part) for name in both if (part := names[name]) is not None}
     losses = {
-        name: sample_losses(module, samples, BASE_LOSSES[kind]).numpy()
+        name: tokens[name].loss if name in tokens else sample_losses(module, samples, BASE_LOSSES[kind]).numpy()
         for name, samples in names.items()
         if samples is not None
     }
     if kind == "text":
-        return View(losses, text=view_text(module, text_parts(request)))
+        known = {name: losses[name] for name in ("forget", "retain")}
+        return View(losses, text=view_text(module, text_parts(request), known=known), tokens=tokens)
     if request.test is not None:
         return View(losses, image=view_image(module, ImageParts(parts.forget, parts.retain, request.test)))
     outputs = [image_logits(module, samples).numpy() for samples in (parts.forget, parts.retain)]
@@ -94,12 +103,26 @@ def score(
     """All rows of one model. retrain: the retrained model's view; before: the original's, for changes."""
     if view.text is not None:
         rows = text_rows(task, method, seed, view.text, None if retrain is None else retrain.text)
+        rows += [_row(task, method, seed, name, value) for name, value in _token_rows(view).items()]
     elif view.image is not None:
         gold = None if retrain is None or retrain is view else retrain.image
         rows = image_rows(task, method, seed, view.image, gold)
     else:
         rows = _without_test(task, method, seed, view, None if retrain is view else retrain)
     return rows if retrain is not None else rows + _reference_free(task, method, seed, view, before or view)
+
+
+def _token_rows(view: View) -> dict[str, Score]:
+    """What a pass token by token says of the forget set, and of it against held-out text."""
+    forget = view.tokens["forget"]
+    found = {
+        "extraction_strength": mean_score(forget.extraction, "", None),
+        "exact_memorization": mean_score(forget.exact, "", None),
+    }
+    if "heldout" in view.tokens:
+        auc, _ = auc_with_error(forget.min_k_plus_plus, view.tokens["heldout"].min_k_plus_plus)
+        found["min_k_plus_plus_auc"] = Score(auc, len(forget.loss))
+    return found
 
 
 def _without_test(task: str, method: str, seed: int, view: View, retrain: View | None) -> list[ScoreRow]:

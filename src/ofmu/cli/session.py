@@ -21,6 +21,7 @@ from ofmu.cli.say import Bar
 from ofmu.core import vectors
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.vectors import Vector
+from ofmu.data.refusals import refusals
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
@@ -230,6 +231,8 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "cost": prepared.cost,
         "targets": None if targets is None else asdict(targets),
         "forget_nll": task.forget_nll,
+        "refusal_nll": task.refusal_nll,
+        "layer": task.layer,
         "retain_level": task.retain_level,
         "unseen_level": task.unseen_level,
         "reference": task.reference is not None,
@@ -256,6 +259,9 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         reference=frozen_copy(job.module) if saved["reference"] else None,
         unseen=None if unseen is None else unseen.eval().requires_grad_(False),
         forget_nll=saved["forget_nll"],
+        refusals=None if saved["refusal_nll"] is None else refusals(job.parts.forget),
+        refusal_nll=saved["refusal_nll"],
+        layer=saved["layer"],
         retain_level=saved["retain_level"],
         unseen_level=saved["unseen_level"],
         forget_batch=saved["batches"][0],

@@ -91,7 +91,7 @@ def check_numbers(options: UnlearnOptions) -> None:
         if count is not None and count < 1:
             raise UserError(f"{name}: found {count}, expected at least 1")
     parse_trainable(options.trainable)
-    method_of(options.method, "image", None, None)
+    method_of(options.method, "text", None, None)
 
 
 def method_of(name: str, kind: Kind, lr: float | None, width: int | None) -> Method:

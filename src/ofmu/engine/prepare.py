@@ -10,10 +10,12 @@ import torch
 from torch.nn import Module
 
 from ..core.terms import Loss
+from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Stream, Targets, Task, TensorSamples
 from .measuring import sample_losses
+from .steered import steered_layer
 from .targets import (
     absent_targets,
     base_token_targets,
@@ -85,6 +87,11 @@ def prepare(
         cost += targets.cost
     if "forget_nll" in needs:
         cost += len(parts.forget) / 3
+    declined, declined_nll = None, None
+    if "refusals" in needs:
+        declined = refusals(parts.forget)
+        declined_nll = sample_losses(model, declined, loss)
+        cost += len(declined) / 3
     level = float(sample_losses(model, _some(parts.retain), loss).mean())
     above = None if parts.heldout is None else float(sample_losses(model, parts.heldout, loss).mean())
     forget_batch, retain_batch = (batch, batch) if batch is not None else batch_sizes(kind, len(parts.retain))
@@ -97,6 +104,9 @@ def prepare(
         reference=frozen_copy(model) if "reference" in needs else None,
         unseen=unseen if "unseen" in needs else None,
         forget_nll=nll,
+        refusals=declined,
+        refusal_nll=declined_nll,
+        layer=steered_layer(model) if "layer" in needs else None,
         retain_level=level,
         unseen_level=above,
         forget_batch=forget_batch,

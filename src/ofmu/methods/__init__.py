@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 
-from ..losses import NLL, NPO, Ascend, KLToReference, SimNPO
+from ..losses import NLL, NPO, Ascend, Bounded, KLToReference, SimNPO
+from ..objectives import Anchor, IdkDPO, Misdirect, Undial
 from ..tasks import Kind
 from .base import Descent, Log, Method
 from .ofmu import OFMU
+from .rules import GradientRule, RuleName
 from .scalarised import Scalarised
 
-__all__ = ["METHODS", "OFMU", "Descent", "Log", "Method", "Scalarised", "build_method", "default_rate"]
+__all__ = [
+    "METHODS",
+    "OFMU",
+    "Descent",
+    "GradientRule",
+    "Log",
+    "Method",
+    "Scalarised",
+    "build_method",
+    "default_rate",
+]
 
 
 def _descent(kind: Kind, lr: float) -> Descent:
@@ -54,6 +67,37 @@ def _simnpo(kind: Kind, lr: float | None, width: int | None) -> Method:
     return Scalarised(SimNPO(beta=2.5), NLL(), _descent(kind, lr or 2 * default_rate(kind, width)))
 
 
+def _bounded_grad_diff(kind: Kind, lr: float | None, width: int | None) -> Method:
+    if kind == "image":
+        return Scalarised(Ascend(Bounded("sample")), NLL(), _descent(kind, lr or 3e-4))
+    return Scalarised(Ascend(Bounded("token")), NLL(), _descent(kind, lr or default_rate(kind, width)))
+
+
+def _idk_dpo(kind: Kind, lr: float | None, width: int | None) -> Method:
+    _only_text("idkdpo", kind)
+    return Scalarised(IdkDPO(beta=0.1), NLL(), _descent(kind, lr or default_rate(kind, width)))
+
+
+def _rmu(kind: Kind, lr: float | None, width: int | None) -> Method:
+    _only_text("rmu", kind)
+    return Scalarised(Misdirect(), Anchor(), _descent(kind, lr or default_rate(kind, width)))
+
+
+def _undial(kind: Kind, lr: float | None, width: int | None) -> Method:
+    _only_text("undial", kind)
+    return Scalarised(Undial(strength=10.0), None, _descent(kind, lr or default_rate(kind, width)))
+
+
+def _rule(rule: RuleName, kind: Kind, lr: float | None, width: int | None) -> Method:
+    rate = lr or (3e-4 if kind == "image" else default_rate(kind, width))
+    return GradientRule(rule, Ascend(NLL()), NLL(), _descent(kind, rate))
+
+
+def _only_text(name: str, kind: Kind) -> None:
+    if kind == "image":
+        raise ValueError(f"{name} serves language models, found a model of images; choose another method")
+
+
 # name -> (kind, learning rate or None, model width or None) -> the method's preset for that kind of data
 METHODS: dict[str, Callable[[Kind, float | None, int | None], Method]] = {
     "ofmu": _ofmu,
@@ -64,6 +108,13 @@ METHODS: dict[str, Callable[[Kind, float | None, int | None], Method]] = {
     "kl": _kl,
     "npo": _npo,
     "simnpo": _simnpo,
+    "graddiff-bounded": _bounded_grad_diff,
+    "idkdpo": _idk_dpo,
+    "rmu": _rmu,
+    "undial": _undial,
+    "pcgrad": partial(_rule, "pcgrad"),
+    "mgda": partial(_rule, "mgda"),
+    "upgrad": partial(_rule, "upgrad"),
 }
 
 

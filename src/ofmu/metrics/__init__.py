@@ -11,20 +11,37 @@ from ofmu.metrics.classification import (
     wasserstein_confidence,
 )
 from ofmu.metrics.compare import reference_free
-from ofmu.metrics.score import Score, aggregate, bootstrap, mean_and_spread, mean_score
+from ofmu.metrics.fluency import perplexity, repeated_ngrams, repetition_rate
+from ofmu.metrics.membership import (
+    gradient_norm,
+    min_k,
+    min_k_plus_plus,
+    privleak,
+    reference_score,
+    zlib_ratio,
+)
+from ofmu.metrics.memorisation import exact_memorization, extraction_strength
+from ofmu.metrics.rouge import knowledge_rouge, rouge_l_f1, rouge_l_recall, verbatim_rouge
+from ofmu.metrics.score import (
+    Score,
+    aggregate,
+    bootstrap,
+    bootstrap_groups,
+    mean_and_spread,
+    mean_interval,
+    mean_score,
+)
 from ofmu.metrics.text import (
     UTILITY_PARTS,
     KSResult,
-    TruthRatioForm,
     answer_probability,
     forget_quality,
     model_utility,
     normalised_probability,
     per_sample_nll_error,
-    rouge_l_recall,
-    truth_ratio,
     unseen_damage,
 )
+from ofmu.metrics.truth import TruthRatioForm, forget_truth_ratio, truth_ratio
 
 __all__ = [
     "GAP_PARTS",
@@ -36,20 +53,37 @@ __all__ = [
     "answer_probability",
     "average_gap",
     "bootstrap",
+    "bootstrap_groups",
     "confidences",
+    "exact_memorization",
+    "extraction_strength",
     "forget_quality",
+    "forget_truth_ratio",
+    "gradient_norm",
+    "knowledge_rouge",
     "mean_and_spread",
+    "mean_interval",
     "mean_score",
+    "min_k",
+    "min_k_plus_plus",
     "model_utility",
     "normalised_probability",
     "per_sample_confidence_gap",
     "per_sample_nll_error",
+    "perplexity",
+    "privleak",
     "reference_free",
+    "reference_score",
+    "repeated_ngrams",
+    "repetition_rate",
     "retain_accuracy",
+    "rouge_l_f1",
     "rouge_l_recall",
     "test_accuracy",
     "truth_ratio",
     "unlearning_accuracy",
     "unseen_damage",
+    "verbatim_rouge",
     "wasserstein_confidence",
+    "zlib_ratio",
 ]

@@ -10,18 +10,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 from scipy.stats import hmean, ks_2samp
 
-from ofmu.metrics._checks import Floats, finite, same_length, vector
+from ofmu.metrics._checks import Floats, same_length, vector
 from ofmu.metrics.score import STANDARD_ERROR, Score, mean_score
+from ofmu.metrics.truth import answer_losses
 
-TruthRatioForm = Literal["geometric", "arithmetic", "tofu", "utility", "closeness"]
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
 UTILITY_METRICS = ("probability", "rouge", "truth_ratio")
 UTILITY_PARTS = tuple(f"{name}_{metric}" for name in UTILITY_SETS for metric in UTILITY_METRICS)
@@ -46,50 +44,17 @@ def answer_probability(loss: ArrayLike) -> Floats:
     return probability
 
 
-def normalised_probability(correct_loss: ArrayLike, wrong_loss: ArrayLike) -> Floats:
+def normalised_probability(correct_avg_loss: ArrayLike, wrong_avg_loss: ArrayLike) -> Floats:
     """P(correct) / (P(correct) + Σ_j P(wrong_j)) of each question, [n] in [0, 1], with P = exp(−loss).
 
-    correct_loss: [n]; wrong_loss: [n, m]. TOFU's probability for questions with options (real authors, world
-    facts). Raises ValueError for nan, negative losses, empty input or lengths that differ.
+    correct_avg_loss: [n]; wrong_avg_loss: [n, m]. TOFU's probability for questions with options (real authors,
+    world facts). OpenUnlearning adds 1e-10 to the denominator. Raises ValueError for nan, negative losses, empty
+    input or lengths that differ.
     """
-    correct, wrong = _losses(correct_loss, wrong_loss)
+    correct, wrong = answer_losses(correct_avg_loss, wrong_avg_loss)
     total = logsumexp(-np.column_stack([correct, wrong]), axis=1)
     probability: Floats = np.exp(-correct - total)
     return probability
-
-
-def truth_ratio(correct_loss: ArrayLike, wrong_loss: ArrayLike, form: TruthRatioForm = "geometric") -> Floats:
-    """Truth ratio of each question, [n]: how likely wrong answers are beside the correct (paraphrased) one.
-
-    correct_loss: c [n], wrong_loss: w [n, m], for m wrong ("perturbed") answers; w̄ = mean_j w_j. Equal losses
-    give 1 in every form but "utility" (0). Published forms differ, in the mean and in the direction:
-
-    - "geometric": R = exp(c − w̄) = (Π_j P(wrong_j))^(1/m) / P(correct). Below 1: the model prefers the truth.
-      The form of the OpenUnlearning framework (but for the 1e-10 it adds to the denominator).
-    - "arithmetic": mean_j exp(−w_j) / exp(−c) = mean_j P(wrong_j) / P(correct), equation 1 of the TOFU paper;
-      never below "geometric".
-    - "tofu": exp(w̄ − c) = 1 / geometric, what TOFU's scripts compute and give to their Kolmogorov–Smirnov
-      test; above 1: the model prefers the truth. The p-value is the same for "geometric".
-    - "utility": max(0, 1 − R), R geometric, the part of the model utility (TOFU's scripts); higher is better.
-    - "closeness": min(R, 1/R), R geometric, TOFU's truth ratio of the forget set; 1: truth is not preferred.
-
-    Raises ValueError for nan, negative losses, empty input, lengths that differ, an unknown form, and a ratio
-    too large for a float.
-    """
-    correct, wrong = _losses(correct_loss, wrong_loss)
-    log_ratio = correct - wrong.mean(axis=1)
-    if form == "utility":
-        return np.maximum(0.0, -np.expm1(np.minimum(log_ratio, 0.0)))
-    if form == "closeness":
-        return np.exp(-np.abs(log_ratio))
-    if form == "arithmetic":
-        log_ratio = correct + logsumexp(-wrong, axis=1) - np.log(wrong.shape[1])
-    elif form == "tofu":
-        log_ratio = -log_ratio
-    elif form != "geometric":
-        raise ValueError(f"form: found {form!r}, expected geometric, arithmetic, tofu, utility or closeness")
-    with np.errstate(over="ignore"):  # reported as the error below
-        return vector("truth ratio", np.exp(log_ratio))
 
 
 def forget_quality(unlearned: ArrayLike, retrained: ArrayLike) -> KSResult:
@@ -123,17 +88,6 @@ def model_utility(parts: Mapping[str, float]) -> Score:
     return Score(float(hmean(list(parts.values()))), len(parts), higher_is_better=True)
 
 
-def rouge_l_recall(prediction: str, reference: str) -> float:
-    """ROUGE-L recall: longest common subsequence of stemmed words / words of the reference, in [0, 1].
-
-    Source: Lin, "ROUGE" (2004); with the stemmer, as TOFU's scripts. Raises ValueError for a reference
-    without words (an empty prediction scores 0) and ImportError without the extra "llm".
-    """
-    if not any(character.isalnum() for character in reference):
-        raise ValueError(f"reference: found {reference!r}, expected a text with at least one word")
-    return float(_rouge_scorer().score(reference, prediction)["rougeL"].recall)
-
-
 def per_sample_nll_error(loss: ArrayLike, retrain_loss: ArrayLike) -> Score:
     """Mean |loss_i − Retrain's loss_i| over the same forget samples, [n] each, in nats per token; 0 is best.
 
@@ -162,19 +116,3 @@ def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Sc
     error = 100 * float(residual.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     kind = None if error is None else STANDARD_ERROR
     return Score(100 * (1 - ratio), n, error, kind, higher_is_better=False, unit="%")
-
-
-def _losses(correct_loss: ArrayLike, wrong_loss: ArrayLike) -> tuple[Floats, Floats]:
-    correct, wrong = vector("correct_loss", correct_loss, 0), finite("wrong_loss", wrong_loss, ndim=2)
-    same_length("correct_loss", correct, "wrong_loss", wrong)
-    vector("wrong_loss", wrong.ravel(), 0)
-    return correct, wrong
-
-
-@cache
-def _rouge_scorer() -> Any:  # rouge_score has no types
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise ImportError('ROUGE needs rouge-score: pip install "ofmu[llm]"') from error
-    return RougeScorer(["rougeL"], use_stemmer=True)

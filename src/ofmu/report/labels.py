@@ -108,6 +108,22 @@ LABELS: dict[str, Label] = {
         "forgotten",
         "≈ 0.5",
     ),
+    "extraction_strength": Label(
+        "extractable",
+        "Extraction strength: share of a forgotten answer that the model completes word for word (0 to 1).",
+        "forgotten",
+    ),
+    "exact_memorization": Label(
+        "tokens known",
+        "Exact memorisation: share of the forgotten answers' tokens that the model would say (0 to 1).",
+        "forgotten",
+    ),
+    "min_k_plus_plus_auc": Label(
+        "Min-K%++ AUC",
+        "An attack by the least expected tokens, on forgotten against unseen texts: above .5 remembered.",
+        "forgotten",
+        "≈ 0.5",
+    ),
     "retain_loss": Label("retain loss", "Mean loss on the samples to be kept, in nats.", "kept", "↓"),
     "heldout_loss": Label("held-out loss", "Mean loss on unseen samples, in nats.", "kept", "↓"),
 }

@@ -1,0 +1,59 @@
+"""Write a scored TOFU log in the newer layout, TOFU_EVAL.json with TOFU_SUMMARY.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ..data.tofu_logs import SETS, AggregatedLog, Floats, MetricLog, eval_layout, summary_layout
+from ..report.scores import write_text
+from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name, truth_ratios_of
+
+
+def eval_metrics(log: AggregatedLog, scores: TofuScores) -> dict[str, MetricLog]:
+    """An aggregated log as the metrics of the newer layout, under the framework's names.
+
+    "score" of a truth ratio is exp(paraphrased − mean wrong loss) without the 1e-10 that the framework adds to the
+    denominator.
+    """
+    metrics = {"model_utility": MetricLog(scores.utility)}
+    if scores.quality is not None:
+        metrics["forget_quality"] = MetricLog(scores.quality.p)
+    for name, losses in log.sets.items():
+        prefix = SETS[name][1]
+        metrics[f"{prefix}_Q_A_Prob"] = _probabilities(losses.ids, losses.correct)
+        metrics[f"{prefix}_Q_A_PERT_Prob"] = _probabilities(losses.ids, losses.wrong)
+        if name in WITH_OPTIONS:
+            metrics[newer_name(name, "probability")] = _entry(scores.columns[f"{name}_probability"], "prob")
+        else:
+            metrics[f"{prefix}_Q_A_PARA_Prob"] = _probabilities(losses.ids, losses.paraphrased)
+        metrics[newer_name(name, "rouge")] = _entry(scores.columns[f"{name}_rouge"], "rougeL_recall")
+        ratios = Column(losses.ids, truth_ratios_of(losses, "geometric"))
+        metrics[newer_name(name, "truth_ratio")] = _entry(ratios, "score", scores.means[f"{name}_truth_ratio"])
+    return metrics
+
+
+def write_eval_logs(folder: Path, metrics: Mapping[str, MetricLog]) -> list[Path]:
+    """Write TOFU_EVAL.json and TOFU_SUMMARY.json."""
+    written = []
+    for name, content in (("TOFU_EVAL", eval_layout(metrics)), ("TOFU_SUMMARY", summary_layout(metrics))):
+        written.append(folder / f"{name}.json")
+        write_text(written[-1], json.dumps(content, indent=4, allow_nan=False) + "\n")
+    return written
+
+
+def _entry(column: Column, field: str, mean: float | None = None) -> MetricLog:
+    """One value a question; `mean` where the aggregate is not the plain mean."""
+    values = column.values.tolist()
+    rows = {index: {field: value} for index, value in zip(column.ids, values, strict=True)}
+    return MetricLog(float(column.values.mean()) if mean is None else mean, rows)
+
+
+def _probabilities(ids: tuple[str, ...], losses: Floats) -> MetricLog:
+    """exp(−loss) and the loss of each answer; lists where a question has several ([n, m])."""
+    probability = np.exp(-losses)
+    pairs = zip(ids, probability.tolist(), losses.tolist(), strict=True)
+    return MetricLog(float(probability.mean()), {i: {"prob": p, "avg_loss": loss} for i, p, loss in pairs})

@@ -1,0 +1,65 @@
+"""One forward pass over texts for every score that needs the predictions of all tokens; per-sample values stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn import Module
+
+from ..engine.measuring import evaluating
+from ..losses import token_logits, token_terms
+from ..metrics import exact_memorization, extraction_strength, min_k, min_k_plus_plus
+from ..tasks import IGNORE, Samples, batches
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """One number a sample, [n], in the order of the data set; the answer's tokens alone count.
+
+    loss: mean loss in nats per token; tokens: how many there are; extraction, exact: extraction strength and exact
+    memorisation in [0, 1]; min_k, min_k_plus_plus: membership scores, high for members. See `ofmu.metrics`.
+    """
+
+    loss: Floats
+    tokens: Floats
+    extraction: Floats
+    exact: Floats
+    min_k: Floats
+    min_k_plus_plus: Floats
+
+
+def token_scores(
+    model: Module, samples: Samples, k: float = 0.2, batch: int = 8, watch: Callable[[int], None] | None = None
+) -> TokenScores:
+    """All of `TokenScores` from one pass, batched by length; watch is told how many samples are done.
+
+    k: the share of tokens that Min-K% and Min-K%++ look at. Only one batch's logits are held at a time.
+    """
+    found = np.empty((len(samples), 6))
+    done, device = 0, next(model.parameters()).device
+    with evaluating(model):
+        for rows in batches(samples, batch):
+            logits, labels = token_logits(model, samples.batch(rows).to(device))
+            terms = token_terms(logits, labels)
+            means = terms.per_sample().tolist()
+            for i, row in enumerate(rows):
+                kept = labels[i] != IGNORE
+                said, true = logits[i, kept].double().cpu().numpy(), labels[i, kept].cpu().numpy()
+                log_p = -terms.values[i, kept].double().cpu().numpy()
+                found[row] = (
+                    means[i],
+                    len(true),
+                    extraction_strength(said, true),
+                    exact_memorization(said, true),
+                    min_k(np.minimum(log_p, 0.0), k),
+                    min_k_plus_plus(said, true, k),
+                )
+            done += len(rows)
+            if watch is not None:
+                watch(done)
+    return TokenScores(*found.T.copy())

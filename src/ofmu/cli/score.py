@@ -1,0 +1,58 @@
+"""`ofmu score`: numbers from logs that other tools wrote; no model is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ofmu.benchmarks.tofu_export import eval_metrics, write_eval_logs
+from ofmu.benchmarks.tofu_score import TofuScores, score_log
+from ofmu.cli.exits import DONE, is_full_disk
+from ofmu.cli.say import note, print_json
+from ofmu.data.tofu_logs import AggregatedLog, read_tofu_log
+from ofmu.errors import UserError
+
+
+def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> int:
+    """Read, score, print; and write the newer layout to `out`."""
+    found = read_tofu_log(log)
+    retain = None if retain_log is None else read_tofu_log(retain_log, sets=("forget",))
+    scores = score_log(found, retain)
+    if out is not None:
+        if not isinstance(found, AggregatedLog):
+            raise UserError(f"--out: {log} is in the newer layout already; expected an eval_log_aggregated.json")
+        _write(out, found, scores)
+    if machine:
+        print_json(scores.summary())
+    else:
+        Console().print(_table(scores))
+    return DONE
+
+
+def _write(out: str, log: AggregatedLog, scores: TofuScores) -> None:
+    try:
+        written = write_eval_logs(Path(out).expanduser(), eval_metrics(log, scores))
+    except OSError as error:
+        if is_full_disk(error):
+            raise
+        raise UserError(f"--out: {out} cannot be written ({error}); expected a folder") from None
+    for path in written:
+        note(f"{path} written")
+
+
+def _table(scores: TofuScores) -> Table:
+    table = Table("score", "value", "95 % interval", "questions")
+    for name, value in {"model_utility": scores.utility, **scores.means}.items():
+        low_high = scores.intervals.get(name)
+        interval = "" if low_high is None else f"{low_high[0]:.4f} to {low_high[1]:.4f}"
+        column = scores.columns.get(name)
+        table.add_row(name, f"{value:.4f}", interval, "" if column is None else str(len(column.ids)))
+    if scores.quality is not None:
+        n = str(scores.quality.n_unlearned)
+        table.add_row("forget_quality (KS p)", f"{scores.quality.p:.4g}", "", n)
+        table.add_row("ks_statistic (D)", f"{scores.quality.statistic:.4f}", "", n)
+    elif scores.recorded_quality is not None:
+        table.add_row("forget_quality (KS p), as recorded", f"{scores.recorded_quality:.4g}", "", "")
+    return table

@@ -1,0 +1,78 @@
+"""`ofmu unlearn --method …` for the methods that need more than the samples, and what a resumed run takes up."""
+
+import json
+
+import pytest
+import torch
+
+from cli_world import World, text_world
+from ofmu.cli.main import run
+from ofmu.cli.session import Job, _plain_task, _restored
+from ofmu.data.encode import TextSamples
+from ofmu.data.people import people
+from ofmu.data.refusals import REFUSALS
+from ofmu.engine.checkpoint import load_state, save_state
+from ofmu.engine.models import load_model
+from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.methods import build_method
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return text_world(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.mark.parametrize("name", ["idkdpo", "rmu", "pcgrad"])
+def test_the_method_runs_from_the_command_line(world, tmp_path, capsys, name):
+    if name == "pcgrad":
+        pytest.importorskip("torchjd")
+    assert world.unlearn(tmp_path / "out", "--method", name, "--steps", "2", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {row["method"] for row in said["rows"]} >= {
+        {"idkdpo": "IdkDPO", "pcgrad": "PCGrad"}.get(name, name.upper())
+    }
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["method"]["type"] in ("Scalarised", "GradientRule")
+    events = (tmp_path / "out" / "events.jsonl").read_text().splitlines()
+    assert len(events) == 2
+
+
+def test_an_unknown_method_lists_the_new_ones(world, tmp_path, capsys):
+    assert world.unlearn(tmp_path / "out", "--method", "idkdop") == 2
+    said = capsys.readouterr().err
+    assert "did you mean 'idkdpo'" in said
+    assert "upgrad" in said
+
+
+def test_the_methods_are_in_the_help(capsys):
+    assert run(["unlearn", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "idkdpo" in said
+    assert "graddiff-bounded" in said
+
+
+@pytest.mark.parametrize("name", ["idkdpo", "rmu"])
+def test_a_resumed_run_has_the_same_task(world, tmp_path, name):
+    loaded = load_model(str(world.model))
+    rows = people(3, forget=1, retain=2, heldout=1, unseen=1, questions=6)
+    encoder = loaded_encoder(loaded)
+    parts = Parts(TextSamples(rows.forget, encoder), TextSamples(rows.retain, encoder))
+    method = build_method(name, "text", width=16)
+    job = Job(loaded.module, "text", parts, method, Sources(), 0, 100.0, 2, {})
+    made = prepare(loaded.module, "text", parts, method, Sources(), 0)
+    save_state(tmp_path / "task.safetensors", _plain_task(made, job))
+    again = _restored(load_state(tmp_path / "task.safetensors"), job)
+    assert again.cost == made.cost
+    assert again.task.layer == made.task.layer
+    assert (made.task.layer is None) == (name == "idkdpo")
+    if name == "idkdpo":
+        assert torch.equal(again.task.refusal_nll, made.task.refusal_nll)
+        ours, theirs = made.task.refusals.batch([0, 1]), again.task.refusals.batch([0, 1])
+        assert torch.equal(ours.labels, theirs.labels)
+        assert again.task.refusals.records[0].completion in REFUSALS
+
+
+def loaded_encoder(loaded):
+    from ofmu.data.encode import Encoder
+
+    return Encoder.from_settings(loaded.tokenizer, loaded.settings)
