@@ -19,7 +19,7 @@ from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
-Need = Literal["targets", "unseen", "reference", "forget_nll"]  # optional fields of a task
+Need = Literal["targets", "unseen", "reference", "forget_nll", "start"]  # optional fields of a task, and "start"
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
