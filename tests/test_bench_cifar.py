@@ -11,11 +11,12 @@ import torch
 from ofmu.benchmarks import cifar
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.cifar import METHODS, SMALLEST, TASKS, cifar_cell, reference
-from ofmu.benchmarks.cifar_data import cifar_split, shrunk
+from ofmu.benchmarks.cifar_data import cifar_split
 from ofmu.benchmarks.experiment import Budget
 from ofmu.benchmarks.image_study import REINIT
+from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
-from ofmu.benchmarks.results import nearest, write_results
+from ofmu.benchmarks.results import write_results
 from ofmu.benchmarks.study import NAMES
 from ofmu.data.images import CIFAR10_CLASSES, ImageSplits
 from ofmu.engine.networks import build
@@ -23,7 +24,7 @@ from ofmu.engine.prepare import Parts
 from ofmu.engine.store import Store
 from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
-from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Page, ScoreRow, TaskSection
+from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Cost, Page, ScoreRow, TaskSection
 from ofmu.report.scores import read_scores
 from ofmu.tasks import TensorSamples
 
@@ -93,13 +94,6 @@ def test_too_few_images_are_refused(data):
         cifar_split(data, 0, "random", train=250, heldout=80)
 
 
-def test_shrunk_averages_neighbouring_pixels(data):
-    small = shrunk(data, 2)
-    assert small.train.pixels.shape == (300, 3, 4, 4)
-    assert small.test.ids == data.test.ids
-    torch.testing.assert_close(small.train.pixels[5, 1, 0, 1], data.train.pixels[5, 1, 0:2, 2:4].mean())
-
-
 def test_a_reference_comes_from_the_store_the_second_time(data, tmp_path, monkeypatch):
     calls = []
     train = cifar.trained
@@ -124,7 +118,7 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(data, tm
     train = cifar.trained
     monkeypatch.setattr(cifar, "trained", lambda *given: seen.append(set(given[1].ids)) or train(*given))
     monkeypatch.setattr(cifar, "METHODS", ("finetune",))
-    settings, store, task = replace(SMALLEST, shrink=1, heldout=80), Store(tmp_path), "CIFAR-10: one class"
+    settings, store, task = replace(SMALLEST, heldout=80), Store(tmp_path), "CIFAR-10: one class"
     cell = cifar_cell(task, data, 4, settings, store, lambda line: None)
     split = cifar_split(data, 4, "class", train=200, heldout=80)
     assert len(seen) == 3
@@ -155,6 +149,33 @@ def section_of(values):
 def test_nearest_ranks_methods_by_their_mean_and_leaves_out_references():
     task = section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), ORIGINAL: (0.0, 0.0), FLOOR: (1.0, 1.0)})
     assert nearest(task) == ["t, gap, nearest to Retrain first: B 1.50, A 4.00 (floor 1.00)."]
+
+
+def test_the_reading_follows_from_the_numbers():
+    gaps = {"A": (3.0, 5.0, 4.0), "B": (1.0, 3.1, 1.9), "C": (5.0, 3.0, 4.0), FLOOR: (2.0, 3.0, 2.5)}
+    rows = [ScoreRow("t", m, s, "gap", v, 5, False) for m, found in gaps.items() for s, v in enumerate(found)]
+    for method, (ua, ra, ta) in {
+        "A": (20.0, 98.0, 50.0),
+        RETRAIN: (60.0, 99.0, 51.0),
+        FLOOR: (65.0, 99.0, 51.0),
+    }.items():
+        rows += [ScoreRow("t", method, 0, k, v, 5, None) for k, v in (("UA", ua), ("RA", ra), ("TA", ta))]
+    costs = [Cost("t", "A", gradients=40.0, of_retraining=0.4, target_cost=10.0, budget=41.0)]
+    costs.append(Cost("t", "C", gradients=42.0, of_retraining=0.42, budget=41.0))
+    said = reading(TaskSection("t", "About.", rows, costs=costs), "A")
+    assert said == [
+        # B − A: −2, −1.9, −2.1, standard error .1/√3; C − A: 2, −2, 0, standard error 2/√3
+        "t: by gap A is farther than B (by 2.00 ± 0.06); not told apart from C (+0.00 ± 1.15).",
+        "t: within two standard errors of the floor's gap (2.50): B.",  # 2.5 + 2 · .5/√3 = 3.08
+        "t: A forgets less than a retraining; its UA 20.0 (60.0), RA 98.0 (99.0), TA 50.0 (51.0), Retrain's in "
+        "brackets.",
+        "t: A took 40 % of a retraining (10 % before its first step); over the budget by more than 1 %: C.",
+    ]
+
+
+def test_one_seed_tells_nothing_apart():
+    said = reading(section_of({"A": (3.0,), "B": (1.0,)}), "A")
+    assert said == ["t: by gap A is not told apart from B (-2.00)."]  # no error is known, and none is printed
 
 
 def test_results_are_written_and_read_back(tmp_path):

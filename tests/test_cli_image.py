@@ -17,6 +17,7 @@ from ofmu.cli import session
 from ofmu.cli import unlearn as command
 from ofmu.cli.main import run
 from ofmu.data.images import read_images
+from ofmu.engine import prepare as engine_prepare
 
 STEPS = ("--budget", "1000000", "--checkpoint-every", "3")
 
@@ -138,6 +139,28 @@ def test_a_signal_saves_first_and_the_run_goes_on_exactly(world, finished, tmp_p
         assert run([*words, "--resume"]) == 0
     assert steps == list(range(6, 13))  # step 5 was saved although checkpoints come every 3
     assert same(parameters(finished / "model"), parameters(tmp_path / "out" / "model"))
+
+
+def test_stopped_before_the_first_step_it_goes_on_from_the_same_start(world, tmp_path, monkeypatch):
+    """The run begins at the short reference, which is in no checkpoint but in what was prepared."""
+
+    def start(reference, *_):
+        return {name: value.clone() for name, value in reference.state_dict().items()}, 0.0
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    words = [world.arguments(tmp_path / out, "--steps", "2", *STEPS) for out in ("whole", "resumed", "plain")]
+    assert run(words[2]) in (0, 4)
+    monkeypatch.setattr(engine_prepare, "_start", start)
+    assert run(words[0]) in (0, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "go_on", interrupted)
+        assert run(words[1]) == 130
+    monkeypatch.setattr(session, "prepare", lambda *a, **k: pytest.fail("prepared twice"))
+    assert run([*words[1], "--resume"]) in (0, 4)
+    assert same(parameters(tmp_path / "whole" / "model"), parameters(tmp_path / "resumed" / "model"))
+    assert not same(parameters(tmp_path / "whole" / "model"), parameters(tmp_path / "plain" / "model"))
 
 
 def test_resuming_with_other_arguments_is_refused(world, tmp_path, monkeypatch, capsys):

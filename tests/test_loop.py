@@ -121,6 +121,7 @@ def differenced_problem():
 
 RUNS = {
     "ofmu, images": (image_problem, OFMU()),
+    "ofmu, images, preset": (image_problem, OFMU.image(1e-2)),
     "ofmu, images, differences": (differenced_problem, OFMU(beta=0.3)),
     "ofmu, images, adam": (image_problem, replace(OFMU.text(1e-2), forget=OFMU().forget)),
     "ofmu, text": (text_problem, OFMU.text(1e-3)),

@@ -32,6 +32,20 @@ def test_default_cnn_is_the_plain_sequential_bit_for_bit():
     assert torch.equal(build("digits-cnn", CNNConfig(), seed=7)(x), plain(x))
 
 
+def test_a_stem_of_stride_two_halves_every_side_and_adds_no_parameter():
+    plain, strided = (build("cifar-resnet", ResNetConfig(width=8, blocks=1, stem=s), 0) for s in (1, 2))
+    assert count(plain) == count(strided)
+    sides = []
+    for model in (plain, strided):
+        model.blocks.register_forward_hook(lambda module, given, out: sides.append(out.shape[-1]))
+        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert sides == [8, 4]
+    again = build("cifar-resnet", json.loads(json.dumps(strided.config())), 0)
+    assert again.conv.stride == (2, 2)
+    with pytest.raises(UserError, match=r"stem: found 0"):
+        ResNetConfig(stem=0)
+
+
 def test_published_parameter_counts():
     assert count(build("digits-cnn", CNNConfig(), 0)) == 80 + 1168 + 256 * 64 + 64 + 650
     for norm in (

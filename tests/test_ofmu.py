@@ -20,7 +20,7 @@ from ofmu.engine.networks import CNN, CNNConfig
 from ofmu.engine.targets import rank_quantile_targets
 from ofmu.engine.training import Recipe, trained
 from ofmu.losses import NLL, class_nll
-from ofmu.methods import OFMU, Descent
+from ofmu.methods import OFMU, Descent, build_method
 from ofmu.methods.ascent import adam_scaled, first, halve_overshoot, mean_target, repaired_level, step_length
 from ofmu.tasks import Stream, Targets, Task, TensorSamples
 from small import flat, images, net, task
@@ -338,6 +338,24 @@ def test_a_target_that_holds_on_the_drawn_batch_alone_is_no_exit():
     _, log, _ = once(method, given, TorchOracle(net()))
     assert log.numbers["ascents"] == 0
     assert not log.done
+
+
+@pytest.mark.parametrize(("settled", "kept", "done"), [(True, 3.0, False), (True, 1.0, True), (False, 3.0, True)])
+def test_a_settled_exit_waits_until_retention_is_repaired(settled, kept, done):
+    """Every target holds; the retain loss is `kept`, its level 2."""
+    given = task(FORGET, RETAIN, [0.01] * 6, retain_level=2.0)
+    method = replace(BARE, retain=Constant(kept), hold=0.9, slack=0.0, rounds=1, settled=settled)
+    events = list(unlearn(given, method, TorchOracle(net()), 4))
+    assert (events[-1].last == "the target holds") is done
+    assert len(events) == (2 if done else 4)
+
+
+def test_the_image_preset_is_what_image_requests_get():
+    method = build_method("ofmu", "image")
+    assert method == OFMU.image(1e-3)
+    assert build_method("ofmu", "image", lr=3e-4).outer == Descent("adamw", 3e-4)
+    assert method.needs == {"targets", "start"}
+    assert OFMU().needs == {"targets"}
 
 
 # ---- what the hyper-parameters may be, and small helpers

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ofmu.engine.measuring import token_losses
+from ofmu.engine.measuring import sample_losses, token_losses
 from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.targets import reference_targets
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
-from ofmu.losses import token_nll
+from ofmu.losses import class_nll, token_nll
 from ofmu.methods import OFMU, build_method
-from small import llama, texts
+from small import flat, images, llama, net, texts
 
 PARTS = Parts(texts(4, 1), texts(12, 2))
 
@@ -40,3 +41,53 @@ def test_only_what_a_method_needs_is_prepared():
     assert (
         prepare(llama(2), "text", PARTS, build_method("kl", "text"), Sources(), seed=0).task.reference is not None
     )
+
+
+# ---- where a run on images begins
+
+IMAGES = Parts(images(5, 1), images(20, 2), images(8, 3))
+LONG = Recipe(epochs=400, batch=10, lr=0.03)
+
+
+@pytest.fixture(scope="module")
+def memorised():
+    model = net()
+    trained(model, images(20, 2), class_nll, Recipe(epochs=60, batch=10, lr=0.03))
+    return model
+
+
+def test_a_run_on_images_begins_at_a_reference_that_has_learned_the_retain_set_again(memorised):
+    before = flat(list(memorised.parameters()))
+    made = prepare(memorised, "image", IMAGES, OFMU.image(1e-3), Sources(recipe=LONG), seed=3)
+    recipe = Recipe(epochs=400, batch=10, lr=0.03, seed=3)
+    targets, reference = reference_targets(memorised, *vars(IMAGES).values(), class_nll, recipe)
+    unseen, kept = (float(sample_losses(reference, x, class_nll).mean()) for x in (images(8, 3), images(20, 2)))
+    learned = made.task.unseen_level - made.task.retain_level
+    assert unseen - kept > 0.5 * learned > 0
+    assert made.cost == pytest.approx(targets.cost + (20 + 8) / 3)
+    assert torch.equal(flat(list(memorised.parameters())), before)
+    made.begin(begun := net())
+    assert torch.equal(flat(list(begun.parameters())), flat(list(reference.parameters())))
+
+
+def test_a_reference_that_is_far_behind_is_no_start(memorised):
+    recipe = Recipe(epochs=1, batch=10, lr=1e-5)  # one epoch at no rate: the reset layers stay random
+    made = prepare(memorised, "image", IMAGES, OFMU.image(1e-3), Sources(recipe=recipe), seed=3)
+    assert made.start is None
+    made.begin(same := net(5))
+    assert torch.equal(flat(list(same.parameters())), flat(list(net(5).parameters())))
+
+
+@pytest.mark.parametrize("case", ["frozen layer", "nothing held out", "absent label", "method without a start"])
+def test_where_there_is_no_start(memorised, case):
+    model, parts, method = net(), IMAGES, OFMU.image(1e-3)
+    model.load_state_dict(memorised.state_dict())
+    if case == "frozen layer":
+        model[0].weight.requires_grad_(False)
+    elif case == "nothing held out":
+        parts = Parts(IMAGES.forget, IMAGES.retain)
+    elif case == "absent label":
+        parts = Parts(images(5, 1, classes=1), IMAGES.retain.subset(IMAGES.retain.labels.nonzero()[:, 0].tolist()))
+    else:
+        method = OFMU()
+    assert prepare(model, "image", parts, method, Sources(recipe=LONG), seed=3).start is None

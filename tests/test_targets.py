@@ -70,7 +70,7 @@ def test_reference_targets_with_held_out_data():
     model, forget, retain, heldout = net(), images(6, 1), images(21, 2), images(9, 3)
     before = flat(list(model.parameters()))
     watched = [Watched(s) for s in (forget, retain, heldout)]
-    found = reference_targets(model, *watched, class_nll, RECIPE, layers=1)
+    found, reference = reference_targets(model, *watched, class_nll, RECIPE, layers=1)
     expected = expected_targets(model, forget, retain, list(range(21)), heldout, own_scale=False)
     assert torch.stack(found.values).tolist() == pytest.approx(expected, abs=1e-5)
     assert found.cost == pytest.approx(2 * 21 + (6 + 9) / 3)
@@ -78,12 +78,16 @@ def test_reference_targets_with_held_out_data():
     assert watched[0].measured == set(range(6))
     assert torch.equal(flat(list(model.parameters())), before)
     assert "trained on the retain set (last 1 layers reset, 2 epochs)" in found.source
+    again = copy.deepcopy(model)  # what comes back beside the targets is the reference itself
+    reset_last(again, 1, 10)
+    trained(again, retain, class_nll, Recipe(epochs=2, batch=8, lr=0.01, seed=10))
+    assert torch.equal(flat(list(reference.parameters())), flat(list(again.parameters())))
 
 
 def test_reference_targets_without_held_out_data_keep_a_fold_of_the_retain_set_unseen():
     model, forget, retain = net(), images(6, 1), images(21, 2)
     watched = [Watched(s) for s in (forget, retain)]
-    found = reference_targets(model, *watched, None, class_nll, RECIPE, layers=1)
+    found, _ = reference_targets(model, *watched, None, class_nll, RECIPE, layers=1)
     fold, kept = [0, 10, 20], [row for row in range(21) if row % 10]
     expected = expected_targets(model, forget, retain, kept, retain.subset(fold), own_scale=True)
     assert torch.stack(found.values).tolist() == pytest.approx(expected, abs=1e-5)
@@ -94,7 +98,7 @@ def test_reference_targets_without_held_out_data_keep_a_fold_of_the_retain_set_u
 
 
 def test_a_short_reference_trains_at_least_one_epoch():
-    found = reference_targets(
+    found, _ = reference_targets(
         net(), images(3, 1), images(10, 2), images(6, 3), class_nll, Recipe(epochs=2, batch=4), layers=1
     )
     assert found.cost == pytest.approx(10 + (3 + 6) / 3)

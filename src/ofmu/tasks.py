@@ -19,7 +19,8 @@ from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
-Need = Literal["targets", "unseen", "reference", "forget_nll", "refusals", "layer"]  # optional fields of a task
+# optional fields of a task, and "start": where the run begins (`engine.prepare`)
+Need = Literal["targets", "unseen", "reference", "forget_nll", "refusals", "layer", "start"]
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch.nn.functional as F
 
 from ..data.images import ImageSplits
 from ..errors import UserError
@@ -62,14 +61,3 @@ def cifar_split(data: ImageSplits, seed: int, forgotten: Forgotten, *, train: in
 def without_class(samples: TensorSamples, label: int) -> TensorSamples:
     """The samples of all other classes, in their order."""
     return samples.subset([row for row, other in enumerate(samples.labels.tolist()) if other != label])
-
-
-def shrunk(data: ImageSplits, factor: int) -> ImageSplits:
-    """Every image averaged over factor × factor pixels: [n, c, h, w] to [n, c, h/factor, w/factor]."""
-    if factor == 1:
-        return data
-
-    def smaller(samples: TensorSamples) -> TensorSamples:
-        return TensorSamples(F.avg_pool2d(samples.pixels, factor), samples.labels, samples.ids)
-
-    return ImageSplits(smaller(data.train), smaller(data.test), data.classes, data.mean, data.std)

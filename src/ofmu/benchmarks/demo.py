@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from .. import __version__
 from ..report.model import FLOOR, ORIGINAL, RETRAIN, Page, TaskSection
 from .demo_image import image_cell
 from .demo_text import text_cell
-from .study import NAMES, Cell, run_cells, section
+from .study import NAMES, Cell, environment, run_cells, section
 
 METHODS = ("ofmu", "graddiff", "npo")
 CLASS, NOISE, PEOPLE = "Digits: one class", "Digits: 10 % of noisy samples", "Fictitious people"
@@ -49,12 +45,7 @@ def run_demo(
         },
         verdict=[_verdict(task) for task in sections],
         tasks=sections,
-        environment={
-            "ofmu": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {jobs} processes of one thread",
-        },
+        environment=environment(f"{jobs} processes of one thread"),
         command=f"ofmu demo --out {out.name}",
         limits=[
             "The data are embedded and the models tiny: this shows that the machinery works, not how well it does "

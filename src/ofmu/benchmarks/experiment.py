@@ -58,10 +58,11 @@ def run_method(
     """Unlearn a copy of `model`; divergence ends the run with the last good parameters and is said in `ended`."""
     task = prepared.task
     model = copy.deepcopy(model)
+    monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss, most=64)
+    points = [_point(0, 0.0, monitor.look(model), prepared)]
+    prepared.begin(model)
     oracle = TorchOracle(model, autocast=autocast)
     oracle.cost = prepared.cost
-    monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss, most=64)
-    points = [_point(0, oracle.cost, monitor.look(model), prepared)]
     ended, failed, due = "no step was taken", False, oracle.cost
     with Meter() as meter:
         try:

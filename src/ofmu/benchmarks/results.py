@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..report.model import FLOOR, REFERENCES, Page, ScoreRow, TaskSection
+from ..report.model import Page
 from ..report.scores import write_scores, write_text
 from ..report.table import to_markdown
-
-DISTANCES = ("gap", "W1", "PS")  # to Retrain: lower is nearer
 
 
 def write_results(out: Path, name: str, page: Page) -> None:
@@ -45,28 +41,3 @@ def write_results(out: Path, name: str, page: Page) -> None:
 def _bullets(heading: str, lines: Iterable[str]) -> str:
     found = [f"- {line}" for line in lines]
     return "\n".join([f"## {heading}", "", *found]) if found else ""
-
-
-def nearest(task: TaskSection) -> list[str]:
-    """One sentence per distance to Retrain: all methods from the nearest to the farthest, and the floor."""
-    lines = []
-    for metric in DISTANCES:
-        means = _means([row for row in task.rows if row.metric == metric])
-        floor = means.get(FLOOR, math.nan)
-        order = sorted((value, method) for method, value in means.items() if method not in REFERENCES)
-        if order:
-            ranking = ", ".join(f"{method} {value:.2f}" for value, method in order)
-            lines.append(f"{task.name}, {metric}, nearest to Retrain first: {ranking} (floor {floor:.2f}).")
-    return lines
-
-
-def _means(rows: list[ScoreRow]) -> dict[str, float]:
-    """Each method's mean over seeds; a method that lacks a seed's value has none."""
-    values: dict[str, list[float | None]] = {}
-    for row in rows:
-        values.setdefault(row.method, []).append(row.value)
-    return {
-        method: statistics.fmean(v for v in found if v is not None)
-        for method, found in values.items()
-        if None not in found
-    }

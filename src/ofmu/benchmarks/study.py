@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .. import __version__
 from ..report.model import AnswerRow, Answers, Cost, Losses, ScoreRow, TaskSection, Trajectory
 from .experiment import Run
 
@@ -90,6 +92,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # saturated softmaxes leave denormals, which a CPU is slow at
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def environment(how: str) -> dict[str, str]:
+    """Versions and machine for a page; `how` says in words how the machine was used."""
+    return {
+        "ofmu": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {how}",
+    }
 
 
 def section(

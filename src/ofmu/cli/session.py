@@ -107,10 +107,13 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
     oracle = TorchOracle(job.module, autocast=torch.bfloat16 if job.autocast else None)
     oracle.cost = progress.cost
     if progress.snapshot is not None:
+        prepared.begin(job.module)  # for the buffers
         vectors.assign(oracle.params, progress.snapshot["parameters"])
     watch = _Watch(job, prepared, progress, bar, oracle.params)
     if not progress.points:
         watch.look(0)
+    if progress.snapshot is None:
+        prepared.begin(job.module)
     watch.show()
     if progress.ended is not None:
         return
@@ -239,6 +242,7 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "base": task.unseen is not None and not trained,
         "unseen": dict(task.unseen.state_dict()) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
+        "start": None if prepared.start is None else dict(prepared.start),
     }
 
 
@@ -267,7 +271,7 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         forget_batch=saved["batches"][0],
         retain_batch=saved["batches"][1],
     )
-    return Prepared(task, saved["cost"])
+    return Prepared(task, saved["cost"], saved["start"])
 
 
 def last_good(out: Output) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 from torch.nn import Module
 
 from ..core.terms import Loss
@@ -26,6 +27,7 @@ from .targets import (
 from .training import Recipe, trained
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
+RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from
 SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
 
 
@@ -53,10 +55,21 @@ class Sources:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task with what it cost to prepare, in sample-gradients."""
+    """A task with what it cost to prepare, in sample-gradients.
+
+    start: the state (parameters and buffers, by name) that the run begins with; None: the model as it is. It is
+    the short image reference's, if held-out data show that it has learned at least half of D_r again; a start that
+    is further behind costs more repair than it spares ascent.
+    """
 
     task: Task
     cost: float
+    start: Mapping[str, Tensor] | None = None
+
+    def begin(self, model: Module) -> None:
+        """Set `model` to the start, in place."""
+        if self.start is not None:
+            model.load_state_dict(self.start)
 
 
 def prepare(
@@ -81,9 +94,9 @@ def prepare(
         if module is not None:
             module.eval()
     nll = sample_losses(model, parts.forget, loss)
-    targets, unseen, cost = None, None, 0.0
+    targets, trained_here, cost = None, None, 0.0
     if "targets" in needs:
-        targets, unseen = _targets(model, kind, loss, parts, sources, seed)
+        targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:
         cost += len(parts.forget) / 3
@@ -102,7 +115,7 @@ def prepare(
         Stream(parts.retain, 2 * seed + 2),
         targets=targets,
         reference=frozen_copy(model) if "reference" in needs else None,
-        unseen=unseen if "unseen" in needs else None,
+        unseen=trained_here if "unseen" in needs else None,
         forget_nll=nll,
         refusals=declined,
         refusal_nll=declined_nll,
@@ -112,16 +125,39 @@ def prepare(
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
-    return Prepared(task, cost)
+    start = None
+    if "start" in needs and trained_here is not None and above is not None:
+        start, looked = _start(trained_here, parts, loss, above - level)
+        cost += looked
+    return Prepared(task, cost, start)
+
+
+def _start(
+    reference: Module, parts: Parts, loss: Loss, memorised: float
+) -> tuple[Mapping[str, Tensor] | None, float]:
+    """The reference's state, or None where it is no start; and what it took to look.
+
+    memorised: how far the original's loss on D_r is below that on held-out data. The reference must be back at
+    `RELEARNED` of it, and no layer frozen: one that was reset and stays frozen would never learn again.
+    """
+    assert parts.heldout is not None
+    if memorised <= 0 or not all(p.requires_grad for p in reference.parameters()):
+        return None, 0.0
+    kept, unseen = _some(parts.retain, 512), _some(parts.heldout, 512)
+    relearned = sample_losses(reference, unseen, loss).mean() - sample_losses(reference, kept, loss).mean()
+    looked = (len(kept) + len(unseen)) / 3
+    if float(relearned) < RELEARNED * memorised:
+        return None, looked
+    return {name: value.detach().clone() for name, value in reference.state_dict().items()}, looked
 
 
 def batch_sizes(kind: Kind, retained: int) -> tuple[int, int]:
     """Samples a batch of (forget, retain) for two-loop methods.
 
-    Images: the whole forget set up to 512, so that ascent meets its target in few steps, and a sixteenth of the
-    retain set, from 32 to 256: a repair of five steps must not cost a small retain set half an epoch.
+    Images: 64, and of a small retain set a sixteenth, but at least 16: rounds are short and many, and their cost
+    must be small beside an epoch.
     """
-    return (8, 16) if kind == "text" else (512, min(256, max(32, retained // 16)))
+    return (8, 16) if kind == "text" else (64, min(64, max(16, retained // 16)))
 
 
 def frozen_copy(model: Module) -> Module:
@@ -141,23 +177,24 @@ def _targets(
     model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
     if kind == "image":
-        recipe = sources.recipe or Recipe(epochs=30, lr=1e-3)
-        return _image_targets(model, loss, parts, recipe, seed), None
+        return _image_targets(model, loss, parts, sources.recipe or Recipe(epochs=30, lr=1e-3), seed)
     return _text_targets(model, loss, parts, sources, seed)
 
 
-def _image_targets(model: Module, loss: Loss, parts: Parts, recipe: Recipe, seed: int) -> Targets:
+def _image_targets(
+    model: Module, loss: Loss, parts: Parts, recipe: Recipe, seed: int
+) -> tuple[Targets, Module | None]:
     forget_labels, retain_labels = labels_of(parts.forget), labels_of(parts.retain)
     if not set(forget_labels.tolist()) & set(retain_labels.tolist()):
-        return absent_targets(len(parts.forget))
+        return absent_targets(len(parts.forget)), None
     recipe = replace(recipe, seed=seed)
-    targets = reference_targets(
+    targets, reference = reference_targets(
         model, parts.forget, parts.retain, parts.heldout, loss, recipe, share=SHARE["image"]
     )
-    return with_absent_labels(targets, forget_labels, retain_labels)
+    return with_absent_labels(targets, forget_labels, retain_labels), reference
 
 
-def labels_of(samples: Samples) -> torch.Tensor:
+def labels_of(samples: Samples) -> Tensor:
     """int64 [n]: the classes of an image data set."""
     if isinstance(samples, TensorSamples):
         return samples.labels

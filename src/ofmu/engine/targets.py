@@ -66,8 +66,8 @@ def reference_targets(
     *,
     layers: int = 2,
     share: float = 0.1,
-) -> Targets:
-    """Image targets from a short reference: a copy with its last `layers` reset, trained on D_r.
+) -> tuple[Targets, Module]:
+    """Image targets, and the short reference that they come from: a copy, its last `layers` reset, trained on D_r.
 
     The reference says which forget samples are hard, held-out data what that costs: u_i is the rank of sample
     i's loss under the reference among the forget samples, τ_i the u_i-quantile of the original's held-out losses.
@@ -94,9 +94,8 @@ def reference_targets(
         source = "held-out quantile at the rank by a short reference trained on the retain set"
     u = ranks_within(sample_losses(reference, forget, loss))
     cost += (len(forget) + len(unseen)) / 3
-    return Targets(
-        list(quantiles(u, scale)), f"{source} (last {layers} layers reset, {recipe.epochs:g} epochs)", cost
-    )
+    source += f" (last {layers} layers reset, {recipe.epochs:g} epochs)"
+    return Targets(list(quantiles(u, scale)), source, cost), reference
 
 
 def with_absent_labels(targets: Targets, forget_labels: Tensor, retain_labels: Tensor) -> Targets:

@@ -32,7 +32,8 @@ def _descent(kind: Kind, lr: float) -> Descent:
 
 
 def _ofmu(kind: Kind, lr: float | None, width: int | None) -> Method:
-    return OFMU.text(lr or default_rate("text", width)) if kind == "text" else OFMU()
+    preset = OFMU.text if kind == "text" else OFMU.image
+    return preset(lr or default_rate(kind, width))
 
 
 def _fine_tune(kind: Kind, lr: float | None, width: int | None) -> Method:

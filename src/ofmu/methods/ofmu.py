@@ -43,7 +43,7 @@ from .base import Descent, Log
 @dataclass
 class OFMUState:
     """round: outer iterations done. size: ‖θ₀‖. moments: running mean of squared ascent gradients (scaling =
-    "adam"), over `ascents` steps.
+    "adam"), over `ascents` steps. repaired: the last repair reached its level.
     """
 
     optimizer: torch.optim.Optimizer
@@ -51,6 +51,7 @@ class OFMUState:
     round: int = 0
     ascents: int = 0
     moments: Vector = field(default_factory=list)
+    repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class OFMU:
     slack: repair ends when L_r (averaged with memory `memory`) is back at the original's level plus slack ·
         (unseen level − that level). None: always the fewest steps.
     rounds: fewest outer iterations before the exit rule (target holds after repair) is asked. None: no exit.
+    settled: the exit rule also asks that the last repair reached its level. Where `repair` is short, one repair
+        need not.
+    start: where θ begins. "reference": at the short reference that image targets were made with (its last layers
+        were reset and trained on D_r), where there is one that has learned D_r again (`engine.prepare`): what the
+        original's last layers knew of D_f is gone.
     """
 
     forget: Objective = field(default_factory=Bounded)
@@ -94,6 +100,8 @@ class OFMU:
     slack: float | None = 0.05
     memory: float = 0.5
     rounds: int | None = 3
+    settled: bool = False
+    start: Literal["original", "reference"] = "original"
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -129,6 +137,26 @@ class OFMU:
         )
 
     @classmethod
+    def image(cls, lr: float) -> OFMU:
+        """The image preset: many short rounds of small steps, begun at the short reference.
+
+        A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
+        the other. Steps of Adam's length in short turns leave the harm to neither. β = 0 and no stationarity term
+        by cost: one round's curvature is dearer than the round. `lr` is the outer AdamW's.
+        """
+        return cls(
+            beta=0.0,
+            inner_steps=1,
+            scaling="adam",
+            rate=1.0,
+            penalty=None,
+            outer=Descent("adamw", lr),
+            repair=(1, 4),
+            settled=True,
+            start="reference",
+        )
+
+    @classmethod
     def text(cls, lr: float) -> OFMU:
         """The language preset: a token bound with plausible alternatives, a gate per sample, Adam scaling.
 
@@ -153,8 +181,9 @@ class OFMU:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What its two objectives need."""
-        return self.forget.needs | self.retain.needs
+        """What its two objectives need, and a start."""
+        start: frozenset[Need] = frozenset({"start"} if self.start == "reference" else ())
+        return self.forget.needs | self.retain.needs | start
 
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
         """A fresh optimiser, and the size of θ₀."""
@@ -165,10 +194,12 @@ class OFMU:
     def step(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired."""
         numbers, batch = self._ascend(task, oracle, state)
-        if batch is None and self._holds(task, oracle, state):
+        if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):
             return state, Log(numbers, done=True)
-        numbers |= self._descend(task, oracle, state, batch)
-        return replace(state, round=state.round + 1), Log(numbers)
+        level = None if self.slack is None else repaired_level(task, self.slack)
+        numbers |= self._descend(task, oracle, state, batch, level)
+        repaired = level is None or numbers["retain_objective"] <= level
+        return replace(state, round=state.round + 1, repaired=repaired), Log(numbers)
 
     # inner loop
 
@@ -230,11 +261,10 @@ class OFMU:
     # outer loop
 
     def _descend(
-        self, task: Task, oracle: Oracle, state: OFMUState, forget_batch: Batch | None
+        self, task: Task, oracle: Oracle, state: OFMUState, forget_batch: Batch | None, level: float | None
     ) -> dict[str, float]:
         """The penalised outer step, then repair: retain steps until L_r is back at its level."""
         loss = self.retain.bind(task)
-        level = None if self.slack is None else repaired_level(task, self.slack)
         fewest, most = self.repair
         average = math.nan
         numbers: dict[str, float] = {}
