@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.nn import Module
 
-from ..core.oracle import TorchOracle
 from ..engine.loop import Diverged, Event, unlearn
 from ..engine.measure import Meter
 from ..engine.measuring import Monitor
+from ..engine.oracles import build_oracle
 from ..engine.prepare import UNIT, Parts, Prepared
 from ..report.model import Point
 from ..tasks import Method
@@ -61,7 +61,7 @@ def run_method(
     monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss, most=64)
     points = [_point(0, 0.0, monitor.look(model), prepared)]
     prepared.begin(model)
-    oracle = TorchOracle(model, autocast=autocast)
+    oracle, _ = build_oracle(model, task, method, autocast=autocast)
     oracle.cost = prepared.cost
     ended, failed, due = "no step was taken", False, oracle.cost
     with Meter() as meter:
