@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -102,10 +103,10 @@ class PerLayer:
         found = {}
         for layer, rows in layers.items():
             part_a, part_b = [a[i] for i in rows], [b[i] for i in rows]
-            if float(dot(part_a, part_a).detach()) > 0 and float(dot(part_b, part_b).detach()) > 0:
+            with suppress(ZeroDivisionError):
                 found[layer] = cosine(part_a, part_b)
         if not found:
-            raise ZeroDivisionError("per-layer cosine: no layer in which both gradients are other than zero")
+            raise ZeroDivisionError("per-layer cosine: no layer in which neither gradient vanishes")
         u, w = nothing_like(a), nothing_like(b)
         for layer, part in found.items():
             for i, x, y in zip(layers[layer], part.u, part.w, strict=True):
