@@ -41,7 +41,8 @@ def build_oracle(
     Raises UserError for a model whose derivatives could not be right (`ofmu.core.checks`).
     """
     try:
-        model = unwrapped(model)
+        if parallel != "none":
+            model = unwrapped(model)
         if backend is None:
             found = _chosen(model, task, micro) if curved(method) else _none(model)
             backend = processes.gather(found)[0]

@@ -158,7 +158,8 @@ def parallel_oracle(
     model.
     """
     group: Group | None = None
-    model = unwrapped(model)
+    if parallel != "none":
+        model = unwrapped(model)
     if parallel == "fsdp2":
         _check_first_order(products, outer)
         check_sharded(model)
