@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -210,6 +211,8 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     prepared, progress = ready(job, out)
     loaded = apply_trainable(loaded, options.trainable, options.seed)
     if given.parallel == "fsdp2":
+        # logits that are views are fine: no loss of ours writes to them
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
         shard(loaded.module, given.processes)
     job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)
