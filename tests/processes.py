@@ -71,7 +71,7 @@ def together(case: str, folder: Path, size: int = 2) -> None:
     assert codes == [0] * size, "\n".join(f"process {rank}:\n{text[-3000:]}" for rank, text in enumerate(said))
 
 
-def exits(case: str, folder: Path, size: int = 2, timeout: float = 400) -> list[int | None]:
+def exits(case: str, folder: Path, size: int = 2, timeout: float = 900) -> list[int | None]:
     """The exit codes of such processes; what they print is in FOLDER/CASE-RANK.err."""
     import multiprocessing
 
