@@ -224,3 +224,33 @@ def test_a_run_that_finds_out_later_what_it_needs_is_refused_before_it_starts(tm
         out.require(2**60)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.partial").exists()
+
+
+def interrupted_processes(out):
+    """A run of several processes that is stopped after its first checkpoint."""
+
+    def run():
+        with Output(out, sharded=True) as output:
+            (output.checkpoint / "save-1").mkdir(parents=True)
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        run()
+
+
+def test_a_run_of_several_processes_is_resumed_by_several_alone(tmp_path):
+    interrupted_processes(tmp_path / "out")
+    with pytest.raises(UserError, match="holds a run of several processes, found one"):
+        Output(tmp_path / "out", resume=True).__enter__()
+    with pytest.raises(UserError, match="holds an interrupted run"):
+        Output(tmp_path / "out").__enter__()
+    with Output(tmp_path / "out", resume=True, sharded=True) as out:
+        assert out.resuming
+    assert (tmp_path / "out").is_dir()
+
+
+def test_an_interrupted_run_of_several_processes_is_discarded_by_overwrite(tmp_path):
+    interrupted_processes(tmp_path / "out")
+    with Output(tmp_path / "out", overwrite=True) as out:
+        assert not out.resuming
+        assert not (out.work / "checkpoint").exists()

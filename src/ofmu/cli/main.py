@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from ofmu.cli.exits import DONE, INTERRUPTED, MISTAKE, OURS, is_full_disk
+from ofmu.cli.say import ERRORS, hush
 
-ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+PAUSE = 1.0  # seconds that a silent process lives on after an error, so that the one that speaks can say it
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
@@ -27,6 +27,7 @@ def run(tokens: Sequence[str]) -> int:
     from ofmu.errors import UserError
 
     try:
+        _launched(tokens)
         found = app(list(tokens), exit_on_error=False, print_error=False, result_action="return_value")
         return found if isinstance(found, int) else DONE
     except CycloptsError as error:
@@ -49,9 +50,26 @@ def run(tokens: Sequence[str]) -> int:
         return OURS
 
 
+def _launched(tokens: Sequence[str]) -> None:
+    """Among several processes only the first speaks, and only one command makes sense."""
+    from ofmu.engine.launched import world_size
+    from ofmu.errors import UserError
+
+    size = world_size()
+    if size > 1 and os.environ.get("RANK", "0") != "0":
+        hush()
+    if size > 1 and list(tokens[:1]) != ["unlearn"]:
+        raise UserError(
+            f"{size} processes were launched, but only `ofmu unlearn` works in several; run this without launcher"
+        )
+
+
 def _say(error: BaseException, message: str) -> None:
     if os.environ.get("OFMU_DEBUG"):
         raise error
+    if ERRORS.quiet:
+        time.sleep(PAUSE)
+        return
     ERRORS.print(f"ofmu: {message}", markup=False)
     for note in getattr(error, "__notes__", []):
         ERRORS.print(note, markup=False)

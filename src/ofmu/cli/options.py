@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -101,6 +101,19 @@ class UnlearnOptions:
             negative="",
         ),
     ] = False
+    parallel: Annotated[
+        Literal["none", "ddp", "fsdp2"] | None,
+        Parameter(
+            group=RUN,
+            help="Several processes, started by torchrun or accelerate launch: ddp (each holds the model, batches "
+            "are shared) or fsdp2 (the model is shared as well; differenced curvature). Default: ddp where "
+            "several were started.",
+        ),
+    ] = None
+    micro_batch: Annotated[
+        int | None,
+        Parameter(group=RUN, help="Most rows a process runs at once, to save memory; the step is the same."),
+    ] = None
     checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 10
     resume: Annotated[
         bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")

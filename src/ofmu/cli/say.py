@@ -11,6 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 NOTES = Console(stderr=True, highlight=False)
+ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def hush() -> None:
+    """No word from this process any more: another one speaks for all."""
+    NOTES.quiet = ERRORS.quiet = True
 
 
 def note(text: str) -> None:

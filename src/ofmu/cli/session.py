@@ -22,12 +22,14 @@ from ofmu.core import vectors
 from ofmu.core.vectors import Vector
 from ofmu.data.refusals import refusals
 from ofmu.engine.checkpoint import load_state, save_state
+from ofmu.engine.launched import ALONE, Parallel, Processes
 from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
 from ofmu.engine.measuring import Monitor
 from ofmu.engine.oracles import build_oracle, curved
 from ofmu.engine.output import Output
 from ofmu.engine.prepare import UNIT, Parts, Prepared, Sources, frozen_copy, prepare
+from ofmu.engine.sharded_checkpoint import load_sharded, save_sharded
 from ofmu.errors import UserError
 from ofmu.losses import BASE_LOSSES
 from ofmu.report.model import Point
@@ -41,7 +43,8 @@ PREPARED = "prepared.safetensors"
 class Job:
     """What is to be done. identity: all that decides the result, in words; a resumed run must have the same.
 
-    budget in sample-gradients, preparation included. batch: samples a batch (None: the method's preset).
+    budget in sample-gradients, preparation included. batch: samples a batch (None: the method's preset). micro:
+    most samples run at once. All of `processes` do the job together, every one calling what is here.
     """
 
     module: Module
@@ -56,6 +59,9 @@ class Job:
     batch: int | None = None
     autocast: bool = False
     every: int = 10
+    processes: Processes = ALONE
+    parallel: Parallel = "none"
+    micro: int | None = None
 
 
 @dataclass
@@ -81,14 +87,15 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
     """The task and where the run stands: prepared now, or taken up from an interrupted run."""
     file = out.work / PREPARED
     if out.resuming:
-        saved = load_state(out.checkpoint)
+        saved = _load(out, job)
         _check_same(saved["identity"], job.identity)
         if saved["diverged"] is not None:
             raise UserError(
                 f"--resume: the run diverged ({saved['diverged']}), and would again; start it anew with "
                 "--overwrite and a lower --lr"
             )
-        prepared = _restored(load_state(file), job)
+        with job.processes.together():
+            prepared = _restored(load_state(file), job)
         return prepared, _progress(saved["progress"])
     prepared = prepare(job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch)
     if prepared.cost >= job.budget:
@@ -96,7 +103,8 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
             f"--budget: the targets alone cost {prepared.cost / gradient(job.kind):.1f} gradient-equivalents, "
             f"found a budget of {job.budget / gradient(job.kind):g}; give more"
         )
-    save_state(file, _plain_task(prepared, job))
+    prepared = _alike(prepared, job)
+    job.processes.of_leader(lambda: save_state(file, _plain_task(prepared, job)))
     progress = Progress(cost=prepared.cost, due=prepared.cost)
     _save(out, job, progress)
     return prepared, progress
@@ -104,8 +112,15 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
 
 def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Bar, pending: Pending) -> None:
     """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
-    precision = torch.bfloat16 if job.autocast else None
-    oracle, backend = build_oracle(job.module, prepared.task, job.method, autocast=precision)
+    oracle, backend = build_oracle(
+        job.module,
+        prepared.task,
+        job.method,
+        autocast=torch.bfloat16 if job.autocast else None,
+        micro=job.micro,
+        processes=job.processes,
+        parallel=job.parallel,
+    )
     if curved(job.method):
         note(str(backend))
     oracle.cost = progress.cost
@@ -131,10 +146,11 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
                 watch.event(last)
                 progress.seconds = earlier + time.perf_counter() - began
                 saved += 1
-                if pending.asked or last.last is not None or saved >= job.every:
+                asked = job.processes.any(pending.asked)
+                if asked or last.last is not None or saved >= job.every:
                     progress.snapshot, saved = last.snapshot(), 0
                     _save(out, job, progress)
-                if pending.asked:
+                if asked:
                     raise KeyboardInterrupt
         progress.peak_bytes = max(progress.peak_bytes, meter.usage.peak_bytes)
     except Diverged as error:
@@ -177,7 +193,7 @@ class _Watch:
 
     def look(self, step: int) -> None:
         """Measure the losses now."""
-        seen = self.monitor.look(self.job.module)
+        seen = self.job.processes.gather(self.monitor.look(self.job.module))[0]
         for name, value in seen.items():
             if not math.isfinite(value):
                 raise Diverged(step, name.replace("_", " "))
@@ -200,7 +216,8 @@ class _Watch:
 
     def back_to_good(self, step: int) -> int:
         """Finite parameters may still have no finite loss: then go back to the last that had; its step."""
-        if all(math.isfinite(value) for value in self.monitor.look(self.job.module).values()):
+        seen = self.job.processes.gather(self.monitor.look(self.job.module))[0]
+        if all(math.isfinite(value) for value in seen.values()):
             return step
         vectors.assign(self.params, self.good)
         return self.good_step
@@ -214,7 +231,16 @@ class _Watch:
 
 def _save(out: Output, job: Job, progress: Progress, diverged: str | None = None) -> None:
     plain = {**vars(progress), "points": [asdict(point) for point in progress.points]}
-    save_state(out.checkpoint, {"identity": dict(job.identity), "progress": plain, "diverged": diverged})
+    state = {"identity": dict(job.identity), "progress": plain, "diverged": diverged}
+    if job.parallel != "none":
+        save_sharded(out.checkpoint, state, job.processes)
+    else:
+        save_state(out.checkpoint, state)
+
+
+def _load(out: Output, job: Job) -> dict[str, Any]:
+    found = load_state(out.checkpoint) if job.parallel == "none" else load_sharded(out.checkpoint, job.processes)
+    return dict(found)
 
 
 def _progress(saved: dict[str, Any]) -> Progress:
@@ -243,10 +269,22 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "unseen_level": task.unseen_level,
         "reference": task.reference is not None,
         "base": task.unseen is not None and not trained,
-        "unseen": dict(task.unseen.state_dict()) if task.unseen is not None and trained else None,
+        "unseen": _on_host(task.unseen) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
         "start": None if prepared.start is None else dict(prepared.start),
     }
+
+
+def _on_host(module: Module) -> dict[str, torch.Tensor]:
+    return {name: value.cpu() for name, value in module.state_dict().items()}
+
+
+def _alike(prepared: Prepared, job: Job) -> Prepared:
+    """The first process's task for all: estimates of the same thing on two devices may differ in a bit."""
+    if job.processes.size == 1:
+        return prepared
+    plain = job.processes.of_leader(lambda: _plain_task(prepared, job))
+    return prepared if job.processes.leads else _restored(plain, job)
 
 
 def _restored(saved: dict[str, Any], job: Job) -> Prepared:
@@ -255,6 +293,7 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         assert job.sources.fresh is not None  # it was trained from one
         unseen = job.sources.fresh(job.seed)
         unseen.load_state_dict(saved["unseen"])
+        unseen.to(next(job.module.parameters()).device)
     elif saved["base"]:
         unseen = job.sources.base
     task = Task(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,14 @@ from ofmu.cli.scoring import look
 from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
 from ofmu.cli.writing import Result, write_result
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
+from ofmu.engine.launched import ALONE, Parallel, Processes, chosen, joined
 from ofmu.engine.loop import Diverged
 from ofmu.engine.models import LoadedModel, load_model, save_model
-from ofmu.engine.output import Output
+from ofmu.engine.output import Output, held_for_all
 from ofmu.engine.prepare import Prepared, Sources
 from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like, read_provenance, write_provenance
 from ofmu.engine.requests import Files, Request, load_request
+from ofmu.engine.shard import shard, whole_state
 from ofmu.engine.trainable import apply_trainable, merge_adapter, parse_trainable
 from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
@@ -32,6 +36,7 @@ from ofmu.tasks import Kind, Method
 
 SHARE: dict[Kind, float] = {"image": 0.4, "text": 0.8}  # of retraining: what a run may spend by default
 LEAST = 100.0  # gradient-equivalents that any run may spend by default
+ECHO = 1.0  # seconds within which a launcher repeats a signal that the terminal has sent already
 WITHOUT = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}  # where nobody recorded the training
 
 
@@ -40,6 +45,8 @@ class Given:
     """All that was loaded for one run."""
 
     options: UnlearnOptions
+    processes: Processes
+    parallel: Parallel
     loaded: LoadedModel
     request: Request
     provenance: Provenance | None
@@ -48,8 +55,19 @@ class Given:
 
 
 def unlearn(options: UnlearnOptions) -> int:
-    """Run the request; see `UnlearnOptions`. Returns the exit code."""
+    """Run the request; see `UnlearnOptions`. Returns the exit code.
+
+    Where a launcher started several processes, all of them come here and do the same; the first alone holds OUT,
+    writes and speaks.
+    """
     check_numbers(options)
+    parallel = chosen(options.parallel)
+    with joined(parallel) as processes:
+        return _unlearn(options, parallel, processes)
+
+
+def _unlearn(options: UnlearnOptions, parallel: Parallel, processes: Processes) -> int:
+    several = parallel != "none"
     files = Files(
         options.forget,
         options.retain,
@@ -59,19 +77,40 @@ def unlearn(options: UnlearnOptions) -> int:
         options.forget_ids,
         options.forget_where,
     )
-    with patient_signals() as pending:
-        out = Output(Path(options.out), overwrite=options.overwrite, resume=options.resume)
-        with out:
-            given = load(options, files)
-            out.require(_room(given))
+    with patient_signals(echo=ECHO if several else 0.0) as pending:
+        out = Output(Path(options.out), overwrite=options.overwrite, resume=options.resume, sharded=several)
+        with held_for_all(out, processes):
+            with processes.together():
+                given = load(options, files, parallel, processes)
+                out.require(_room(given))
             result = _run(given, out, pending)
-            write_result(result, out.folder)
-            loaded = merge_adapter(result.loaded) if options.merge else result.loaded
-            (out.folder / "model").mkdir()
-            save_model(loaded, out.folder / "model")
-            if given.provenance is not None:
-                write_provenance(out.folder / "model", given.provenance)
-    return _finish(result, options)
+            plain = _plain(given, result.loaded)
+            processes.of_leader(lambda: _write(given, result, plain(), out))
+    return _finish(result, options, processes)
+
+
+def _write(given: Given, result: Result, loaded: LoadedModel, out: Output) -> None:
+    write_result(result, out.folder)
+    loaded = merge_adapter(loaded) if given.options.merge else loaded
+    (out.folder / "model").mkdir()
+    save_model(loaded, out.folder / "model")
+    if given.provenance is not None:
+        write_provenance(out.folder / "model", given.provenance)
+
+
+def _plain(given: Given, loaded: LoadedModel) -> Callable[[], LoadedModel]:
+    """Called by all: how the first process gets the model that can be saved, put together if it is sharded."""
+    if given.parallel != "fsdp2":
+        return lambda: loaded
+    whole = whole_state(loaded.module, given.processes)
+
+    def together() -> LoadedModel:
+        assert whole is not None  # this is the first process
+        fresh = apply_trainable(_model(given.options), given.options.trainable, given.options.seed)
+        fresh.module.load_state_dict(whole)
+        return fresh
+
+    return together
 
 
 def _room(given: Given) -> int:
@@ -87,7 +126,11 @@ def check_numbers(options: UnlearnOptions) -> None:
     for name, value in (("--budget", options.budget), ("--lr", options.lr)):
         if value is not None and not value > 0:
             raise UserError(f"{name}: found {value}, expected a number above 0")
-    for name, count in (("--steps", options.steps), ("--checkpoint-every", options.checkpoint_every)):
+    for name, count in (
+        ("--steps", options.steps),
+        ("--checkpoint-every", options.checkpoint_every),
+        ("--micro-batch", options.micro_batch),
+    ):
         if count is not None and count < 1:
             raise UserError(f"{name}: found {count}, expected at least 1")
     parse_trainable(options.trainable)
@@ -102,13 +145,21 @@ def method_of(name: str, kind: Kind, lr: float | None, width: int | None) -> Met
         raise UserError(f"--method: {error}") from None
 
 
-def load(options: UnlearnOptions, files: Files) -> Given:
-    """Model, data and Retrain; every mistake in them is found here."""
-    source = model_path(options.model)
-    loaded = load_model(source)
+def _model(options: UnlearnOptions) -> LoadedModel:
+    loaded = load_model(model_path(options.model))
     if hasattr(loaded.module, "peft_config") and not options.trainable.startswith("lora"):
-        loaded = merge_adapter(loaded)
-        note("the model's adapter was merged into it, since --trainable is not lora:R")
+        return replace(
+            merge_adapter(loaded),
+            notes=(*loaded.notes, "the model's adapter was merged into it, since --trainable is not lora:R"),
+        )
+    return loaded
+
+
+def load(
+    options: UnlearnOptions, files: Files, parallel: Parallel = "none", processes: Processes = ALONE
+) -> Given:
+    """Model, data and Retrain; every mistake in them is found here."""
+    loaded = _model(options)
     for text in loaded.notes:
         note(text)
     check_finite(loaded.module, options.model)
@@ -119,9 +170,14 @@ def load(options: UnlearnOptions, files: Files) -> Given:
     if options.retrain is not None:
         retrain = load_model(model_path(options.retrain))
         check_alike(loaded, retrain, "--retrain")
+    if parallel != "none":
+        for model in (loaded, retrain):
+            if model is not None:
+                model.module.to(processes.device)
     width = getattr(getattr(loaded.module, "config", None), "hidden_size", None)
     method = method_of(options.method, loaded.kind, options.lr, width)
-    return Given(options, loaded, request, read_provenance(source), retrain, method)
+    provenance = read_provenance(model_path(options.model))
+    return Given(options, processes, parallel, loaded, request, provenance, retrain, method)
 
 
 def model_path(source: str) -> str:
@@ -154,11 +210,15 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
     prepared, progress = ready(job, out)
     loaded = apply_trainable(loaded, options.trainable, options.seed)
+    if given.parallel == "fsdp2":
+        # logits that are views are fine: no loss of ours writes to them
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
+        shard(loaded.module, given.processes)
     job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)
     note(f"{options.method}: at most {allowed:.0f} gradient-equivalents (batches of {gradient(job.kind)})")
     with bar(options.method) as shown:
-        _go(job, out, loaded, prepared, progress, shown, pending)
+        _go(job, out, given, loaded, prepared, progress, shown, pending)
     answers = []
     if options.show_forgotten:
         after_model, retrained = loaded.module, None if given.retrain is None else given.retrain.module
@@ -172,6 +232,7 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
 def _go(
     job: Job,
     out: Output,
+    given: Given,
     loaded: LoadedModel,
     prepared: Prepared,
     progress: Progress,
@@ -181,9 +242,9 @@ def _go(
     try:
         go_on(job, out, prepared, progress, shown, pending)
     except Diverged as error:
-        folder = last_good(out)
+        folder, plain = last_good(out), _plain(given, loaded)
         folder.mkdir(exist_ok=True)
-        save_model(loaded, folder)
+        given.processes.of_leader(lambda: save_model(plain(), folder))
         error.add_note(f"The last good model is in {folder}")
         raise
 
@@ -206,6 +267,10 @@ def _job(given: Given) -> Job:
         "--steps": str(options.steps),
         "--autocast": str(options.autocast),
     }
+    if given.parallel != "none":
+        identity["--parallel"] = f"{given.parallel} on {given.processes.size} processes"
+    if options.micro_batch is not None:
+        identity["--micro-batch"] = str(options.micro_batch)
     return Job(
         loaded.module,
         loaded.kind,
@@ -219,6 +284,9 @@ def _job(given: Given) -> Job:
         batch=None if two_loops or loaded.kind == "text" else recipe.batch,
         autocast=options.autocast,
         every=options.checkpoint_every,
+        processes=given.processes,
+        parallel=given.parallel,
+        micro=options.micro_batch,
     )
 
 
@@ -241,18 +309,25 @@ def _sources(given: Given) -> Sources:
     if place is not None and "targets" in given.method.needs:
         base = load_model(model_path(place))
         check_alike(loaded, base, "--base")
+        base.module.to(next(loaded.module.parameters()).device)
         if options.base is None:
             note(f"base model: {place} (training.json says that training began there)")
         return Sources(base=base.module, recipe=recipe)
     if provenance is not None and provenance.init == SCRATCH:
-        return Sources(fresh=partial(fresh_like, loaded.module), recipe=recipe)
+        return Sources(fresh=partial(_fresh, loaded.module), recipe=recipe)
     return Sources(recipe=recipe)
 
 
-def _finish(result: Result, options: UnlearnOptions) -> int:
+def _fresh(like: Module, seed: int) -> Module:
+    return fresh_like(like, seed).to(next(like.parameters()).device)
+
+
+def _finish(result: Result, options: UnlearnOptions, processes: Processes) -> int:
     from ofmu.report.table import print_scores
 
     code = DONE if result.reached else NOT_REACHED
+    if not processes.leads:
+        return code
     if options.json:
         print_json(result.summary(code))
     else:

@@ -127,6 +127,13 @@ def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     torch._foreach_copy_(_local(a), _local(values))
 
 
+@torch.no_grad()
+def bad(a: Sequence[Tensor]) -> Tensor:
+    """Whether something that lies on this rank is no finite number: a scalar, 1 or 0."""
+    finite = torch.stack([torch.isfinite(x).all() for x in _local(a)])
+    return (~finite.all()).float()
+
+
 @contextmanager
 def restored(a: Sequence[Tensor]) -> Iterator[Vector]:
     """Whatever is done to `a` inside, it comes back bit for bit (θ + ε − ε would not); gives the saved copy."""

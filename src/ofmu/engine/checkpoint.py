@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import random
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def save_state(path: Path, state: State) -> None:
     which case the temporary file is gone and the previous checkpoint is as it was.
     """
     tensors: dict[str, Tensor] = {}
-    structure = json.dumps(_pack(state, "state", tensors))
+    structure = json.dumps(pack(state, "state", partial(_put, tensors)))
     header, ordered = _header(structure, tensors)
     need = len(header) + sum(tensor.nbytes for tensor in ordered)
     kept = "The previous checkpoint there is whole." if path.exists() else "No checkpoint was there before."
@@ -77,18 +78,18 @@ def load_state(path: Path) -> State:
             f"checkpoint: {path} has format {metadata.get('format')!r}, expected {_FORMAT!r}; delete it and "
             "start the run without --resume"
         )
-    return _unpack(json.loads(metadata["structure"]), tensors)
+    return unpack(json.loads(metadata["structure"]), partial(_take, tensors))
 
 
 def random_state() -> dict[str, State]:
-    """Where the random generators of Python, NumPy and torch (CPU and all CUDA devices) stand: plain data."""
+    """Where the random generators of Python, NumPy and torch (CPU, CUDA devices in use) stand: plain data."""
     name, keys, *rest = np.random.get_state(legacy=True)
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cuda = [torch.cuda.get_rng_state(device) for device in _cuda_devices()]
     return {
         "python": random.getstate(),
         "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
-        "cuda": list(cuda),
+        "cuda": cuda,
     }
 
 
@@ -97,33 +98,48 @@ def set_random_state(state: Mapping[str, State]) -> None:
 
     Raises: UserError when the number of CUDA devices is another one: the run would not go on as it began.
     """
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if len(state["cuda"]) != found:
+    found = _cuda_devices()
+    if len(state["cuda"]) != len(found):
         raise UserError(
-            f"random state: saved with {len(state['cuda'])} CUDA devices, found {found}; resume the run on "
+            f"random state: saved with {len(state['cuda'])} CUDA devices, found {len(found)}; resume the run on "
             "as many devices, or start it anew"
         )
     random.setstate(state["python"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if found:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    for device, stands in zip(found, state["cuda"], strict=True):
+        torch.cuda.set_rng_state(stands, device)
 
 
-def _pack(value: State, where: str, tensors: dict[str, Tensor]) -> Any:
-    """The JSON of a value; tensors are put aside under a number."""
+def _cuda_devices() -> list[int]:
+    """All of them; among several processes only this one's own (to look at another's would occupy it)."""
+    if not torch.cuda.is_available():
+        return []
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return [torch.cuda.current_device()]
+    return list(range(torch.cuda.device_count()))
+
+
+def pack(value: State, where: str, put: Callable[[Tensor, str], dict[str, Any]]) -> Any:
+    """The JSON of a plain value; `put(tensor, where)` keeps a tensor aside and returns what to write for it.
+
+    Raises: TypeError for a value that is not plain, naming where it is.
+    """
     if value is None or isinstance(value, (bool, str, int)):
         return value
     if isinstance(value, float):  # its bytes: JSON has no infinity, no NaN
         return {"float": struct.pack(">d", value).hex()}
     if isinstance(value, Tensor):
-        return _pack_tensor(value, where, tensors)
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise TypeError(
+                f"{where} is a {value.layout} tensor on {value.device}, expected a dense one with data"
+            )
+        return put(value.detach(), where)
     if isinstance(value, Mapping):
-        pairs = [[_pack_key(k, where), _pack(v, f"{where}[{k!r}]", tensors)] for k, v in value.items()]
-        return {"dict": pairs}
+        return {"dict": [[_pack_key(k, where), pack(v, f"{where}[{k!r}]", put)] for k, v in value.items()]}
     if type(value) in (list, tuple):
-        items = [_pack(item, f"{where}[{i}]", tensors) for i, item in enumerate(value)]
+        items = [pack(item, f"{where}[{i}]", put) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     raise TypeError(
         f"{where} is {type(value).__qualname__}, expected dict, list, tuple, Tensor, int, float, bool, str or None"
@@ -132,15 +148,30 @@ def _pack(value: State, where: str, tensors: dict[str, Tensor]) -> Any:
 
 def _pack_key(key: Any, where: str) -> Any:
     if key is None or isinstance(key, (bool, str, int, float)):
-        return _pack(key, where, {})
+        return {"float": struct.pack(">d", key).hex()} if isinstance(key, float) else key
     raise TypeError(f"a key of {where} is {type(key).__qualname__}, expected str, int, float, bool or None")
 
 
-def _pack_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise TypeError(f"{where} is a {value.layout} tensor on {value.device}, expected a dense one with data")
+def unpack(packed: Any, take: Callable[[dict[str, Any]], Tensor]) -> State:
+    """The value that `pack` made JSON of; `take` finds a tensor again from what was written for it."""
+    if isinstance(packed, list):
+        return [unpack(item, take) for item in packed]
+    if not isinstance(packed, dict):
+        return packed
+    if "float" in packed:
+        return struct.unpack(">d", bytes.fromhex(packed["float"]))[0]
+    if "tuple" in packed:
+        return tuple(unpack(item, take) for item in packed["tuple"])
+    if "dict" in packed:
+        return {unpack(key, take): unpack(value, take) for key, value in packed["dict"]}
+    return take(packed)
+
+
+def _put(tensors: dict[str, Tensor], value: Tensor, where: str) -> dict[str, Any]:
+    if hasattr(value, "device_mesh"):
+        raise TypeError(f"{where} is sharded over processes, expected a whole tensor: save it with save_sharded")
     name = str(len(tensors))
-    plain = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    plain = value.resolve_conj().resolve_neg().cpu().contiguous()
     if plain.dtype in _NAMES:
         tensors[name] = plain
         return {"tensor": name}
@@ -148,17 +179,7 @@ def _pack_tensor(value: Tensor, where: str, tensors: dict[str, Tensor]) -> dict[
     return {"tensor": name, "dtype": str(plain.dtype).removeprefix("torch."), "shape": list(plain.shape)}
 
 
-def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> State:
-    if isinstance(packed, list):
-        return [_unpack(item, tensors) for item in packed]
-    if not isinstance(packed, dict):
-        return packed
-    if "float" in packed:
-        return struct.unpack(">d", bytes.fromhex(packed["float"]))[0]
-    if "tuple" in packed:
-        return tuple(_unpack(item, tensors) for item in packed["tuple"])
-    if "dict" in packed:
-        return {_unpack(key, tensors): _unpack(value, tensors) for key, value in packed["dict"]}
+def _take(tensors: Mapping[str, Tensor], packed: dict[str, Any]) -> Tensor:
     tensor = tensors[packed["tensor"]]
     return tensor.view(getattr(torch, packed["dtype"])).reshape(packed["shape"]) if "dtype" in packed else tensor
 

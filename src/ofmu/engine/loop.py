@@ -98,8 +98,7 @@ def _check_finite(step: int, log: Log, oracle: TorchOracle) -> None:
     for name, value in log.numbers.items():
         if not math.isfinite(value):
             raise Diverged(step, name.replace("_", " "))
-    finite = torch.stack([torch.isfinite(p.detach()).all() for p in oracle.params])
-    if not bool(finite.all()):
+    if float(oracle.group.total(vectors.bad(oracle.params))) > 0:
         raise Diverged(step, "a parameter")
 
 

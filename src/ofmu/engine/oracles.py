@@ -8,12 +8,18 @@ import torch
 from torch.nn import Module
 
 from ofmu.core.backend import Backend, choose
+from ofmu.core.checks import sharded
 from ofmu.core.oracle import TorchOracle
+from ofmu.engine.launched import ALONE, Parallel, Processes
+from ofmu.engine.parallel import parallel_oracle, unwrapped
 from ofmu.errors import UserError
 from ofmu.tasks import Method, Task
 
 log = logging.getLogger(__name__)
-NONE = Backend("exact", "no second derivative is asked for")
+
+
+def _none(model: Module) -> Backend:
+    return Backend("differences" if sharded(model) else "exact", "no second derivative is asked for")
 
 
 def build_oracle(
@@ -24,17 +30,27 @@ def build_oracle(
     backend: Backend | None = None,
     autocast: torch.dtype | None = None,
     micro: int | None = None,
+    processes: Processes = ALONE,
+    parallel: Parallel = "none",
 ) -> tuple[TorchOracle, Backend]:
     """The oracle and what was chosen for it; backend None: `choose` looks at the model and at one sample.
+
+    processes, parallel: who shares every batch, and how (`parallel_oracle`); what the first process chooses counts
+    for all, since free memory may differ.
 
     Raises UserError for a model whose derivatives could not be right (`ofmu.core.checks`).
     """
     try:
+        if parallel != "none":
+            model = unwrapped(model)
         if backend is None:
-            backend = _chosen(model, task, micro) if curved(method) else NONE
+            found = _chosen(model, task, micro) if curved(method) else _none(model)
+            backend = processes.gather(found)[0]
         log.info("%s", backend)
-        oracle = TorchOracle(
+        oracle = parallel_oracle(
             model,
+            processes,
+            parallel,
             products=backend.products,
             outer=backend.outer,
             scheme=backend.scheme,

@@ -3,7 +3,7 @@
 While a run lasts, everything is in OUT.partial beside OUT:
 
     OUT.partial/lock                     held as long as the run lives
-    OUT.partial/checkpoint.safetensors   what --resume goes on from
+    OUT.partial/checkpoint.safetensors   what --resume goes on from (several processes: the folder checkpoint)
     OUT.partial/new/                     what becomes OUT, in one rename, when the run succeeds
     OUT.partial/old/                     the previous OUT, for the instant of an --overwrite
 """
@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ofmu.engine.files import free_bytes, locked, size_words, sync_directory, sync_tree
+from ofmu.engine.launched import Processes
+from ofmu.engine.sharded_checkpoint import newest
 from ofmu.errors import UserError
 
 
@@ -29,14 +32,24 @@ class Output:
     when there is a checkpoint: then OUT.partial is kept and the error gets a note that says how to go on.
 
     need_bytes: the room the run needs on that disk, its checkpoints included; checked before anything is
-    written.
+    written. sharded: the checkpoint is a folder that several processes write (OUT.partial/checkpoint); the first
+    of them holds OUT for all.
     """
 
-    def __init__(self, out: Path, *, overwrite: bool = False, resume: bool = False, need_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        need_bytes: int = 0,
+        sharded: bool = False,
+    ) -> None:
         self.out = out.absolute()
         self.work = self.out.with_name(self.out.name + ".partial")
         self.folder = self.work / "new"
-        self.checkpoint = self.work / "checkpoint.safetensors"
+        names = ("checkpoint", "checkpoint.safetensors") if sharded else ("checkpoint.safetensors", "checkpoint")
+        self.checkpoint, self._other = (self.work / name for name in names)
         self.resuming = False
         self._old = self.work / "old"
         self._overwrite, self._resume, self._need = overwrite, resume, need_bytes
@@ -107,10 +120,16 @@ class Output:
             raise UserError(f"OUT: {self.work} was not made by a run, expected nothing there; move it away")
 
     def _check_free_to_write(self) -> None:
-        found = self.checkpoint.is_file()
+        found = _holds(self.checkpoint) or _holds(self._other)
         if found and not (self._resume or self._overwrite):
             raise UserError(
                 f"OUT: {self.work} holds an interrupted run; go on with --resume, or discard it with --overwrite"
+            )
+        if found and self._resume and not _holds(self.checkpoint):
+            before, now = ("one", "several") if self._other.suffix else ("several", "one")
+            raise UserError(
+                f"--resume: {self.work} holds a run of {before} process{'es' * (before != 'one')}, found "
+                f"{now}; launch it as before, or discard it with --overwrite"
             )
         if self.out.exists() and not self.out.is_dir():
             raise UserError(
@@ -143,9 +162,10 @@ class Output:
                 )
 
     def _prepare(self) -> None:
-        self.resuming = self._resume and self.checkpoint.is_file()
+        self.resuming = self._resume and _holds(self.checkpoint)
         if not self.resuming:
-            self.checkpoint.unlink(missing_ok=True)
+            for place in (self.checkpoint, self._other):
+                shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         # A resumed run writes its outputs anew: what a killed one had half written is not trusted.
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
@@ -168,8 +188,22 @@ class Output:
     def _discard_unless_resumable(self) -> bool:
         """Remove OUT.partial, unless it holds a checkpoint; whether it does."""
         self._restore_old()
-        if self.checkpoint.is_file():
+        if _holds(self.checkpoint) or _holds(self._other):
             shutil.rmtree(self.folder, ignore_errors=True)
             return True
         shutil.rmtree(self.work)
         return False
+
+
+def _holds(place: Path) -> bool:
+    """Whether there is a whole checkpoint, in one file or sharded."""
+    return place.is_file() or newest(place) is not None
+
+
+@contextmanager
+def held_for_all(out: Output, processes: Processes) -> Iterator[Output]:
+    """`out`, entered and left by the first process; the others know whether they resume, and where."""
+    with ExitStack() as stack:
+        out.resuming = processes.of_leader(lambda: stack.enter_context(out).resuming)
+        yield out
+        processes.of_leader(stack.pop_all().close)

@@ -1,0 +1,43 @@
+"""Checkpoints of several processes: whole or absent, bit for bit, and no code in them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import pytest
+
+from ofmu.engine.launched import ALONE
+from ofmu.engine.sharded_checkpoint import _Careful, load_sharded
+from ofmu.errors import UserError
+from processes import exits, together
+
+
+def test_a_sharded_checkpoint_is_whole_or_absent_and_comes_back_bit_for_bit(tmp_path):
+    together("checkpoint", tmp_path)
+    together("other_size", tmp_path, size=1)
+
+
+def test_a_process_killed_while_it_writes_leaves_the_previous_save_whole(tmp_path):
+    codes = exits("killed", tmp_path)
+    assert codes[1] == 9
+    assert codes[0] != 0  # the other one does not go on alone
+    together("after_kill", tmp_path)
+
+
+def test_metadata_that_would_run_code_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("run",)
+
+    with pytest.raises(pickle.UnpicklingError, match=r"holds builtins\.print"):
+        _Careful(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(UserError, match="found no save"):
+        load_sharded(tmp_path, ALONE)
+    (tmp_path / "save-1").mkdir()
+    (tmp_path / "save-1" / "process-0.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_sharded(tmp_path, ALONE)
