@@ -150,13 +150,14 @@ def _page(cells: Sequence[Cell], settings: Settings, command: str) -> Page:
             "Network, recipe and OFMU's preset for images were settled on other splits of these images (seeds "
             "from 100 up) and on digits; the other methods' presets were not tuned.",
             RULE,
+            "Seconds are wall time on a machine that others used too: compare gradient-equivalents.",
             "GradDiff, NPO and FineTune have no exit rule: they spend the whole budget, wherever that leads.",
         ],
     )
 
 
 def _budget(settings: Settings) -> str:
-    return f"{100 * settings.share:.0f} % of a retraining, targets included"
+    return f"{100 * settings.share:.0f} % of a retraining, targets and start included"
 
 
 def _section(task: str, cells: list[Cell], settings: Settings) -> TaskSection:
