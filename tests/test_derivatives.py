@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ofmu.core import vectors
+from ofmu.core.group import Alone, Part, split
 from ofmu.core.inner import inner, penalty_gradient
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.similarity import cosine
+from ofmu.core.terms import Terms
 from ofmu.losses import NLL, Bounded, class_nll
 from ofmu.tasks import Batch, Stream, Targets, Task, TensorSamples
 
@@ -199,3 +201,47 @@ def test_oracle_refuses_half_precision_and_untrainable_models():
     frozen = nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
         TorchOracle(frozen)
+
+
+@pytest.mark.parametrize("products", ["exact", "differences"])
+@pytest.mark.parametrize("micro", [2, 3, 4])
+def test_micro_batches_give_the_derivatives_of_the_whole_batch(products, micro):
+    net = _net("mlp")
+    forget, retain = (class_nll, FORGET), (class_nll, RETAIN)  # 5 and 9 samples: the last part is short
+    whole = TorchOracle(net, products=products, outer=products)
+    parts = TorchOracle(net, products=products, outer=products, micro=micro)
+    for oracle in (whole, parts):
+        oracle.steps.relative = {"forget": 1e-4, "retain": 1e-4, "outer": 1e-2}
+    assert parts.values(class_nll, RETAIN).mean() == pytest.approx(float(whole.values(class_nll, RETAIN).mean()))
+    value, grad = parts.grad(class_nll, RETAIN)
+    expected, wanted = whole.grad(class_nll, RETAIN)
+    assert value == pytest.approx(expected, abs=1e-14)
+    assert _error(grad, _flat(wanted)) < 1e-13
+    found, phi = inner(parts, forget, retain).gradient(0.7), inner(whole, forget, retain).gradient(0.7)
+    assert _error(found, _flat(phi)) < 1e-9
+    pushes = [penalty_gradient(oracle, forget, retain, 0.7, phi) for oracle in (parts, whole)]
+    assert _error(pushes[0], _flat(pushes[1])) < (1e-9 if products == "exact" else 1e-5)
+
+
+@pytest.mark.parametrize(("n", "size", "micro"), [(5, 2, None), (5, 2, 2), (1, 2, None), (7, 4, 1), (8, 4, None)])
+def test_ranks_share_a_batch_without_gap_or_overlap_in_equally_many_parts(n, size, micro):
+    batch = _batch(1, n)
+    shares = [split(batch, Alone(rank, size), micro) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    rows = [row for share in shares for part in share if part.counts for row in part.batch.rows.tolist()]
+    assert rows == list(range(n))
+    assert all(len(part.batch) <= (micro or n) for share in shares for part in share)
+
+
+def test_a_part_that_does_not_count_adds_nothing_and_is_no_row():
+    net = _net("mlp")
+    value, weight = Part(RETAIN[:1], counts=False).sums(class_nll, net)
+    assert (float(value.detach()), float(weight)) == (0.0, 0.0)
+    joined = Terms.joined([class_nll(net, RETAIN[:2]), class_nll(net, RETAIN[:1]).none()])
+    assert len(joined.values) == 2
+
+
+def test_parts_of_unlike_width_are_aligned_at_their_ends():
+    wide, narrow = Terms(torch.ones(1, 3), torch.ones(1, 3)), Terms(torch.ones(2, 1), torch.ones(2, 1))
+    joined = Terms.joined([wide, narrow])
+    assert joined.weights.tolist() == [[1, 1, 1], [0, 0, 1], [0, 0, 1]]

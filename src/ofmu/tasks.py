@@ -40,6 +40,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, part: slice) -> Batch:
+        """Some of its samples, as a batch."""
+        inputs = {name: value[part] for name, value in self.inputs.items()}
+        return Batch(self.rows[part], inputs, self.labels[part])
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device` (rows stay where they are: they index tables in host memory)."""
         if self.labels.device == device:

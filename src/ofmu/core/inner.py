@@ -31,13 +31,15 @@ class Inner:
         return combine(1.0, self.forget_grad, -beta, self.similarity_grad)
 
 
-def inner(oracle: Oracle, forget: tuple[Loss, Any], retain: tuple[Loss, Any]) -> Inner:
+def inner(oracle: Oracle, forget: tuple[Loss, Any], retain: tuple[Loss, Any], again: bool = False) -> Inner:
     """L_f, L_r, cos and their gradients at the current parameters, each loss on its (loss, batch).
+
+    again: ∇Φ will be differentiated once more (`penalty_gradient`).
 
     Raises ZeroDivisionError where g_f or g_r vanishes (on the plateau of a bounded loss there is no cosine).
     """
-    f = oracle.linearize(*forget, slot="forget")
-    r = oracle.linearize(*retain, slot="retain")
+    f = oracle.linearize(*forget, slot="forget", again=again)
+    r = oracle.linearize(*retain, slot="retain", again=again)
     sim = cosine(f.grad, r.grad)
     pulled = combine(1.0, f.hvp(sim.u), 1.0, r.hvp(sim.w))
     return Inner(f.value, r.value, float(sim.value.detach()), f.grad, r.grad, pulled)
@@ -47,5 +49,5 @@ def penalty_gradient(
     oracle: Oracle, forget: tuple[Loss, Any], retain: tuple[Loss, Any], beta: float, phi: Vector
 ) -> Vector:
     """∇(‖∇Φ‖²) = 2 ∇²Φ·∇Φ, where `phi` = ∇Φ at the current parameters (with the same β and batches)."""
-    product = oracle.directional(lambda: inner(oracle, forget, retain).gradient(beta), phi, at=phi)
+    product = oracle.directional(lambda: inner(oracle, forget, retain, again=True).gradient(beta), phi, at=phi)
     return [2 * x for x in product]

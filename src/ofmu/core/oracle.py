@@ -1,23 +1,25 @@
 """Values and derivatives of losses at the current parameters, and the one way to move them.
 
-`Oracle` is what methods see; `TorchOracle` is the one-process implementation. Second derivatives are exact
-(double backward on one graph per loss) or central differences of gradients (first-order memory, any attention
-kernel, smooth networks only). Every call is counted in *sample-gradients*: one forward and backward pass of one
-sample is 1, a forward pass alone 1/3.
+`Oracle` is what methods see; `TorchOracle` is the implementation, on one process or on a group of them. Second
+derivatives are exact (`core.exact`) or differences of gradients (`core.differenced`). Every call is counted in
+*sample-gradients*: one forward and backward pass of one sample is 1, a forward pass alone 1/3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
+from torch import Tensor
 from torch.nn import Module
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
+from .differenced import Differenced, extra_passes
 from .differences import Steps
+from .exact import Exact
+from .group import Alone, Group, Part, split
 from .terms import Loss, Terms
 from .vectors import Vector
 
@@ -27,8 +29,6 @@ Field = Callable[[], Vector]  # a vector field at the current parameters, such a
 
 class Evaluation(Protocol):
     """A loss at the current parameters; its gradient is computed when asked for."""
-
-    terms: Terms
 
     @property
     def value(self) -> float:
@@ -69,12 +69,16 @@ class Oracle(Protocol):
         """The mean loss and its gradient."""
         ...
 
-    def linearize(self, loss: Loss, batch: Any, slot: str) -> Linearization:
-        """Value, gradient and Hessian-vector products; `slot` names the loss for remembered step sizes."""
+    def linearize(self, loss: Loss, batch: Any, slot: str, again: bool = False) -> Linearization:
+        """Value, gradient and Hessian-vector products.
+
+        slot names the loss for remembered step sizes; again: a field made of these will be differentiated once
+        more, by `directional`.
+        """
         ...
 
     def directional(self, field: Field, v: Vector, at: Vector) -> Vector:
-        """J v for a symmetric Jacobian J of `field` (a gradient field), where `at` is the field's value here."""
+        """J v, J the symmetric Jacobian of `field` (a gradient field, linearised `again`); `at`: its value."""
         ...
 
     def move(self, alpha: float, v: Vector) -> None:
@@ -83,12 +87,14 @@ class Oracle(Protocol):
 
 
 class TorchOracle:
-    """The oracle of one process.
+    """The oracle of one process, or of one rank of a group.
 
     The module is put in evaluation mode (dropout off, BatchNorm on its running statistics: two probes of one
     point must agree, and buffers stay untouched). products and outer choose exact or differenced
     Hessian-vector products and outer products. autocast is the precision of first-order passes; second
-    derivatives are always taken without it (under bf16 autocast differences are noise).
+    derivatives are always taken without it (under bf16 autocast differences are noise). micro: most samples that
+    are run together (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks
+    that share every batch.
     """
 
     def __init__(
@@ -98,6 +104,8 @@ class TorchOracle:
         products: Products = "exact",
         outer: Products = "exact",
         autocast: torch.dtype | None = None,
+        micro: int | None = None,
+        group: Group | None = None,
     ) -> None:
         if outer == "exact" and products != "exact":
             raise ValueError("oracle: outer='exact' differentiates the products, so it needs products='exact'")
@@ -108,50 +116,93 @@ class TorchOracle:
         half = {p.dtype for p in self.params} - {torch.float32, torch.float64}
         if half:
             raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+        if micro is not None and micro < 1:
+            raise ValueError(f"oracle: micro is {micro}, expected at least 1 sample, or None for the whole batch")
         self.device = self.params[0].device
         self.products, self.outer, self.autocast = products, outer, autocast
+        self.micro = micro
+        self.group: Group = Alone() if group is None else group
         self.cost = 0.0
         self.steps = Steps(self.params)
-        self._differentiable = False
 
     @contextmanager
-    def _precision(self, enabled: bool = True) -> Iterator[None]:
-        on = enabled and self.autocast is not None
+    def precision(self, full: bool = False) -> Iterator[None]:
+        """The precision of a pass: autocast, or `full` for anything that will be differenced or differentiated."""
+        on = not full and self.autocast is not None
         with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=on):
             yield
+
+    def parts(self, batch: Any) -> list[Part]:
+        """Our share of a batch, on the device, in parts of at most `micro` samples."""
+        parts = split(batch, self.group, self.micro)
+        return [Part(part.batch.to(self.device), part.counts) for part in parts]
+
+    def zeros(self, shape: int | tuple[int, ...]) -> Tensor:
+        """Zeros of the parameters' precision, on their device."""
+        return torch.zeros(shape, dtype=self.params[0].dtype, device=self.device)
 
     def values(self, loss: Loss, batch: Any) -> Terms:
         """The terms of the loss, without a graph. Cost b/3."""
         self.cost += len(batch) * (1 / 3 + extra_passes(loss))
-        with torch.no_grad(), self._precision():
-            return loss(self.model, batch.to(self.device)).detach()
+        with torch.no_grad(), self.precision():
+            found = [(loss(self.model, part.batch).detach(), part.counts) for part in self.parts(batch)]
+        # of a stand-in no row is kept: it is there for the shape
+        return self.group.gather(Terms.joined([terms if counts else terms.none() for terms, counts in found]))
 
-    def evaluate(self, loss: Loss, batch: Any) -> _Evaluation:
-        """The loss now, its gradient on request. Cost b/3, and 2b/3 for the gradient."""
-        return _Evaluation(self, loss, batch)
+    def evaluate(self, loss: Loss, batch: Any) -> Evaluation:
+        """The loss now, its gradient on request. Cost b/3, and 2b/3 for the gradient.
+
+        In several parts the gradient is taken at once (b): to keep every part's graph would cost the memory that
+        parts save.
+        """
+        parts = self.parts(batch)
+        if len(parts) > 1:
+            self.cost += len(batch) * (1 + extra_passes(loss))
+            return _Known(*self.gradient([(part, loss) for part in parts]))
+        return _Pending(self, loss, parts[0], len(batch))
 
     def grad(self, loss: Loss, batch: Any) -> tuple[float, Vector]:
         """The mean loss and its gradient. Cost b."""
         point = self.evaluate(loss, batch)
         return point.value, point.grad()
 
-    def linearize(self, loss: Loss, batch: Any, slot: str) -> Linearization:
+    def gradient(self, parts: Sequence[tuple[Part, Loss]], full: bool = False) -> tuple[float, Vector]:
+        """Σ wv / Σ w and its gradient over parts, each with its loss, and over ranks; costs are the caller's."""
+        if len(parts) == 1:
+            point = _Pending(self, parts[0][1], parts[0][0], 0, full)
+            return point.value, point.grad()
+        sums, one, total = self.zeros(2), self.zeros(()) + 1, None
+        for part, loss in parts:
+            with self.precision(full):
+                value, weight = part.sums(loss, self.model)
+            sums += torch.stack([value.detach(), weight])
+            found = self.group.gradient(value, self.params, one)
+            if total is None:
+                total = found
+            else:
+                torch._foreach_add_(total, found)
+        assert total is not None
+        sums = self.group.total(sums)
+        torch._foreach_div_(total, float(sums[1]))
+        return float(sums[0] / sums[1]), total
+
+    def linearize(self, loss: Loss, batch: Any, slot: str, again: bool = False) -> Linearization:
         """Value, gradient and Hessian-vector products. Cost b, and 2b for each product."""
         if self.products == "exact":
-            return _Exact(self, loss, batch, keep=self._differentiable)
-        return _Differenced(self, loss, batch, slot)
+            self.cost += len(batch) * (1 + extra_passes(loss))
+            return Exact(self, loss, batch, again and self.outer == "exact")
+        return Differenced(self, loss, batch, slot)
 
     def directional(self, field: Field, v: Vector, at: Vector) -> Vector:
         """J v of a gradient field: exactly (reverse mode through the field) or by differences."""
         if self.outer == "exact":
             before = self.cost
-            self._differentiable = True
-            try:
-                out = field()
-            finally:
-                self._differentiable = False
+            out = field()
             self.cost += 2 * (self.cost - before)  # reverse mode through all that the field computed
-            return list(torch.autograd.grad(out, self.params, grad_outputs=v, materialize_grads=True))
+            # every rank differentiates the same field once, so each brings 1/size of it
+            seeds = vectors.scale(1 / self.group.size, v)
+            found = torch.autograd.grad(out, self.params, grad_outputs=seeds, materialize_grads=True)
+            return self.group.sum(list(found))
         nested = self.products == "differences"
         return self.steps.difference(field, v, at, slot="outer", nested=nested)
 
@@ -169,76 +220,27 @@ class TorchOracle:
         self.steps.relative = dict(state["steps"])
 
 
-def extra_passes(loss: Loss) -> float:
-    """What a loss costs a sample beyond the model's own passes: the forward pass of a frozen model is 1/3."""
-    return float(getattr(loss, "extra_passes", 0.0))
+class _Pending:
+    """A loss of one part, with its graph, until its gradient is asked for."""
 
-
-class _Evaluation:
-    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any) -> None:
-        oracle.cost += len(batch) * (1 / 3 + extra_passes(loss))
-        with oracle._precision():
-            terms = loss(oracle.model, batch.to(oracle.device))
-            self._mean = terms.mean()
-        self.terms = terms.detach()
-        self.value = float(self._mean.detach())
-        self._oracle, self._size = oracle, len(batch)
+    def __init__(self, oracle: TorchOracle, loss: Loss, part: Part, size: int, full: bool = False) -> None:
+        oracle.cost += size * (1 / 3 + extra_passes(loss))
+        with oracle.precision(full):
+            self._sum, weight = part.sums(loss, oracle.model)
+        value, weight = oracle.group.total(torch.stack([self._sum.detach(), weight]))
+        self.value, self._seed = float(value / weight), 1 / weight
+        self._oracle, self._size = oracle, size
 
     def grad(self) -> Vector:
         self._oracle.cost += 2 * self._size / 3
-        return list(torch.autograd.grad(self._mean, self._oracle.params, materialize_grads=True))
+        return self._oracle.group.gradient(self._sum, self._oracle.params, self._seed)
 
 
-class _Exact:
-    """Double backward on one graph; with `keep`, everything stays differentiable once more."""
+class _Known:
+    """A loss whose gradient was computed with it."""
 
-    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, keep: bool) -> None:
-        oracle.cost += len(batch) * (1 + extra_passes(loss))
-        self._oracle, self._size, self._keep = oracle, len(batch), keep
-        # fused attention has no second derivative on most devices; the plain kernel has
-        with oracle._precision(enabled=False), sdpa_kernel(SDPBackend.MATH):
-            mean = loss(oracle.model, batch.to(oracle.device)).mean()
-        graph = torch.autograd.grad(mean, oracle.params, create_graph=True, materialize_grads=True)
-        self._graph = list(graph)
-        self.value = float(mean.detach())
-        self.grad: Vector = self._graph if keep else [g.detach() for g in graph]
+    def __init__(self, value: float, grad: Vector) -> None:
+        self.value, self._grad = value, grad
 
-    def hvp(self, v: Vector) -> Vector:
-        self._oracle.cost += 2 * self._size
-        live = [(g, d) for g, d in zip(self._graph, v, strict=True) if g.requires_grad]
-        if not live:  # a loss that is linear in the parameters (or constant) has no curvature
-            return vectors.zeros_like(self._oracle.params)
-        outputs, directions = zip(*live, strict=True)
-        return list(
-            torch.autograd.grad(
-                outputs,
-                self._oracle.params,
-                grad_outputs=directions,
-                retain_graph=True,
-                create_graph=self._keep,
-                materialize_grads=True,
-            )
-        )
-
-
-class _Differenced:
-    """Central differences of gradients on the same batch, with a bounded loss's active mask held fixed."""
-
-    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, slot: str) -> None:
-        self._oracle, self._batch, self._slot = oracle, batch.to(oracle.device), slot
-        pinned = getattr(loss, "pinned", None)
-        if pinned is not None:
-            oracle.cost += len(batch) / 3
-            loss = pinned(oracle.model, self._batch)
-        self._loss = loss
-        self.value, self.grad = self._gradient()
-
-    def _gradient(self) -> tuple[float, Vector]:
-        self._oracle.cost += len(self._batch) * (1 + extra_passes(self._loss))
-        with self._oracle._precision(enabled=False):
-            mean = self._loss(self._oracle.model, self._batch).mean()
-        grads = torch.autograd.grad(mean, self._oracle.params, materialize_grads=True)
-        return float(mean.detach()), list(grads)
-
-    def hvp(self, v: Vector) -> Vector:
-        return self._oracle.steps.difference(lambda: self._gradient()[1], v, self.grad, slot=self._slot)
+    def grad(self) -> Vector:
+        return self._grad

@@ -1,7 +1,8 @@
 """Vectors in parameter space: one tensor per trainable parameter, never flattened.
 
-Lists keep every parameter's own layout (sharded tensors included) and cost no copy; `torch._foreach_*` runs
-them at memory speed.
+Lists keep every parameter's own layout and cost no copy; `torch._foreach_*` runs them at memory speed. A sharded
+tensor (DTensor) knows its mesh: norms and dot products of shards are summed over it, and what moves in place moves
+shard by shard.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ Vector = list[Tensor]
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """⟨a, b⟩ as a scalar tensor; differentiable."""
-    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
+    """⟨a, b⟩ as a scalar tensor, the same on every rank; differentiable where nothing is sharded."""
+    return _whole(torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum())
+
+
+def _whole(x: Tensor) -> Tensor:
+    """A sum over shards that still lies in pieces, summed."""
+    return x.full_tensor() if hasattr(x, "full_tensor") else x
+
+
+def _local(a: Sequence[Tensor]) -> list[Tensor]:
+    """What lies on this rank, sharing its memory: arithmetic without sums needs no other rank."""
+    return [x.to_local() if hasattr(x, "to_local") else x for x in a]
 
 
 def norm(a: Sequence[Tensor]) -> Tensor:
@@ -54,14 +65,13 @@ def copy_of(a: Sequence[Tensor]) -> Vector:
 @torch.no_grad()
 def move(a: Sequence[Tensor], alpha: float, v: Sequence[Tensor]) -> None:
     """A ← a + αv, in place."""
-    torch._foreach_add_(list(a), list(v), alpha=alpha)
+    torch._foreach_add_(_local(a), _local(v), alpha=alpha)
 
 
 @torch.no_grad()
 def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """A ← values, in place, bit for bit."""
-    for x, value in zip(a, values, strict=True):
-        x.copy_(value)
+    torch._foreach_copy_(_local(a), _local(values))
 
 
 @contextmanager

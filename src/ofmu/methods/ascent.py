@@ -72,10 +72,7 @@ def stationarity_push(
 
 def first(batch: Batch, most: int) -> Batch:
     """The first `most` samples of a batch: enough for a curvature term, at a fraction of its cost."""
-    if len(batch) <= most:
-        return batch
-    inputs = {name: value[:most] for name, value in batch.inputs.items()}
-    return Batch(batch.rows[:most], inputs, batch.labels[:most])
+    return batch if len(batch) <= most else batch[:most]
 
 
 def mean_target(targets: Targets | None, rows: Sequence[int]) -> float | None:

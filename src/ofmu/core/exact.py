@@ -1,0 +1,92 @@
+"""The exact linearisation: double backward on one graph per loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from . import vectors
+from .group import Part
+from .terms import Loss
+from .vectors import Vector
+
+if TYPE_CHECKING:
+    from .oracle import TorchOracle
+
+
+class Exact:
+    """A loss, its gradient and H v by reverse mode over reverse mode.
+
+    again: everything stays differentiable once more (the outer product by triple autograd). One part keeps its
+    graph, so a product costs 2 gradients; of several parts each builds its graph anew (3), at the memory of one
+    part, unless all are needed `again`. A rank multiplies with its own share, and only sums leave it; u and w are
+    formed from summed gradients (the mean of local cosines is another function).
+    """
+
+    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, again: bool) -> None:
+        self._oracle, self._loss, self._again = oracle, loss, again
+        self._size = len(batch)
+        self._parts = oracle.parts(batch)
+        self._keep = again or len(self._parts) == 1
+        self._graphs: list[Vector] = []
+        found, sums, self._seed = [], oracle.zeros(2), oracle.zeros(()) + 1
+        for part in self._parts:
+            value, weight = self._forward(part)
+            sums += torch.stack([value.detach(), weight])
+            if len(self._parts) == 1:  # Σ w is known before the gradient is taken, and can seed it
+                sums = oracle.group.total(sums)
+                self._seed = 1 / sums[1]
+            graph = self._gradient(value)
+            found.append(graph if again else [g.detach() for g in graph])
+            if self._keep:
+                self._graphs.append(graph)
+        if len(self._parts) > 1:
+            sums = oracle.group.total(sums)
+        self._scale = None if len(self._parts) == 1 else 1 / sums[1]
+        self.value = float(sums[0] / sums[1])
+        self.grad: Vector = self._total(found)
+
+    def _forward(self, part: Part) -> tuple[Tensor, Tensor]:
+        # fused attention has no second derivative on most devices; the plain kernel has
+        with self._oracle.precision(full=True), sdpa_kernel(SDPBackend.MATH):
+            return part.sums(self._loss, self._oracle.model)
+
+    def _gradient(self, value: Tensor) -> Vector:
+        """The gradient of one part's sum, with its graph."""
+        graph = torch.autograd.grad(
+            value, self._oracle.params, grad_outputs=self._seed, create_graph=True, materialize_grads=True
+        )
+        return list(graph)
+
+    def _total(self, found: list[Vector]) -> Vector:
+        """Σ over parts and ranks."""
+        out = found[0]
+        for more in found[1:]:
+            out = [a + b for a, b in zip(out, more, strict=True)]
+        return self._oracle.group.sum(out if self._scale is None else vectors.scale(self._scale, out))
+
+    def hvp(self, v: Vector) -> Vector:
+        """H v."""
+        self._oracle.cost += self._size * (2 if self._keep else 3)
+        if self._keep:
+            return self._total([self._product(graph, v) for graph in self._graphs])
+        graphs = (self._gradient(self._forward(part)[0]) for part in self._parts)
+        return self._total([self._product(graph, v) for graph in graphs])
+
+    def _product(self, graph: Vector, v: Vector) -> Vector:
+        live = [(g, d) for g, d in zip(graph, v, strict=True) if g.requires_grad]
+        if not live:  # a loss that is linear in the parameters (or constant) has no curvature
+            return vectors.zeros_like(self._oracle.params)
+        outputs, directions = zip(*live, strict=True)
+        products = torch.autograd.grad(
+            outputs,
+            self._oracle.params,
+            grad_outputs=directions,
+            retain_graph=self._keep,
+            create_graph=self._again,
+            materialize_grads=True,
+        )
+        return list(products)
