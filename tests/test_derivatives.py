@@ -117,7 +117,7 @@ def test_penalty_gradient_is_twice_the_dense_hessian_times_its_gradient(name, pr
     phi = torch.autograd.grad(dense.phi(dense.theta, 0.7), dense.theta)[0]
     oracle = TorchOracle(net, products=products, outer=outer)
     forget, retain = (class_nll, FORGET), (class_nll, RETAIN)
-    found = penalty_gradient(oracle, forget, retain, 0.7, inner(oracle, forget, retain).gradient(0.7))
+    found = penalty_gradient(oracle, inner(oracle, forget, retain, again=True), 0.7)
     assert _error(found, 2 * hessian @ phi) < tolerance
 
 
@@ -126,7 +126,7 @@ def test_probes_leave_parameters_and_buffers_bit_for_bit():
     oracle = TorchOracle(net, products="differences", outer="differences")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     forget, retain = (class_nll, FORGET), (class_nll, RETAIN)
-    penalty_gradient(oracle, forget, retain, 0.5, inner(oracle, forget, retain).gradient(0.5))
+    penalty_gradient(oracle, inner(oracle, forget, retain, again=True), 0.5)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
@@ -167,10 +167,10 @@ def test_costs_are_counted_in_sample_gradients():
     assert oracle.cost == pytest.approx(5)
     oracle.cost = 0
     forget, retain = (class_nll, FORGET), (class_nll, FORGET)
-    parts = inner(oracle, forget, retain)
+    inner(oracle, forget, retain)
     assert oracle.cost == pytest.approx(6 * 5)
     oracle.cost = 0
-    penalty_gradient(oracle, forget, retain, 0.5, parts.gradient(0.5))
+    penalty_gradient(oracle, inner(oracle, forget, retain, again=True), 0.5)
     assert oracle.cost == pytest.approx(18 * 5)
 
 
@@ -219,7 +219,7 @@ def test_micro_batches_give_the_derivatives_of_the_whole_batch(products, micro):
     assert _error(grad, _flat(wanted)) < 1e-13
     found, phi = inner(parts, forget, retain).gradient(0.7), inner(whole, forget, retain).gradient(0.7)
     assert _error(found, _flat(phi)) < 1e-9
-    pushes = [penalty_gradient(oracle, forget, retain, 0.7, phi) for oracle in (parts, whole)]
+    pushes = [penalty_gradient(o, inner(o, forget, retain, again=True), 0.7) for o in (parts, whole)]
     assert _error(pushes[0], _flat(pushes[1])) < (1e-9 if products == "exact" else 1e-5)
 
 
@@ -235,7 +235,7 @@ def test_ranks_share_a_batch_without_gap_or_overlap_in_equally_many_parts(n, siz
 
 def test_a_part_that_does_not_count_adds_nothing_and_is_no_row():
     net = _net("mlp")
-    value, weight = Part(RETAIN[:1], counts=False).sums(class_nll, net)
+    value, weight = Part(RETAIN[:1], 9, counts=False).sums(class_nll, net)
     assert (float(value.detach()), float(weight)) == (0.0, 0.0)
     joined = Terms.joined([class_nll(net, RETAIN[:2]), class_nll(net, RETAIN[:1]).none()])
     assert len(joined.values) == 2

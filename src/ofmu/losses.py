@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
+from .core.kinks import hold
 from .core.terms import Loss, Terms
 from .tasks import IGNORE, Batch, Kind, Need, Targets, Task
 
@@ -256,18 +257,8 @@ class BoundedLoss:
     def terms(self, unbounded: Terms, batch: Batch) -> tuple[Terms, Tensor]:
         """(min(ℓ, τ), τ) from the terms of ℓ, where the gate is open."""
         terms, tau = self._with_targets(unbounded, batch)
-        return _held(terms, tau, self._active(terms, tau)), tau
-
-    def pinned(self, model: Module, batch: Batch) -> Loss:
-        """The same loss with the active set of *now* held fixed: both sides of a difference need one mask."""
-        with torch.no_grad():
-            active = self._active(*self._with_targets(self.loss(model, batch), batch))
-
-        def loss(model: Module, batch: Batch) -> Terms:
-            terms, tau = self._with_targets(self.loss(model, batch), batch)
-            return _held(terms, tau, active)
-
-        return loss
+        active = hold(self._active(terms, tau))  # both sides of a difference need one active set
+        return Terms(torch.where(active, terms.values, tau), terms.weights), tau
 
     def _with_targets(self, terms: Terms, batch: Batch) -> tuple[Terms, Tensor]:
         if self.level == "sample":
@@ -281,10 +272,6 @@ class BoundedLoss:
             done = terms.per_sample() >= Terms(tau, terms.weights).per_sample()
             active = active & ~done[:, None]
         return active
-
-
-def _held(terms: Terms, tau: Tensor, active: Tensor) -> Terms:
-    return Terms(torch.where(active, terms.values, tau), terms.weights)
 
 
 def target_terms(targets: Targets, batch: Batch, terms: Terms) -> Tensor:

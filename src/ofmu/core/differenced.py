@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .group import Part
 from .terms import Loss
 from .vectors import Vector
 
@@ -12,30 +13,26 @@ if TYPE_CHECKING:
 
 
 class Differenced:
-    """Central differences of gradients on the same batch, with a bounded loss's active mask held fixed.
+    """Differences of gradients on the same batch; every branch that was taken at θ is held (`core.kinks`).
 
-    First-order memory, any attention kernel, sharded parameters; smooth networks only.
+    First-order memory, any attention kernel, sharded parameters. central: two gradients a product, else one.
     """
 
-    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, slot: str) -> None:
-        self._oracle, self._slot, self._size = oracle, slot, len(batch)
-        pinned = getattr(loss, "pinned", None)
-        self._parts = [
-            (part, loss if pinned is None else pinned(oracle.model, part.batch)) for part in oracle.parts(batch)
-        ]
-        if pinned is not None:
-            oracle.cost += self._size / 3
+    def __init__(self, oracle: TorchOracle, loss: Loss, parts: list[Part], slot: str, central: bool) -> None:
+        self._oracle, self._loss, self._parts, self._slot, self._central = oracle, loss, parts, slot, central
+        self.work = 0.0
         self.value, self.grad = self._gradient()
 
     def _gradient(self) -> tuple[float, Vector]:
-        self._oracle.cost += self._size * (1 + extra_passes(self._parts[0][1]))
-        return self._oracle.gradient(self._parts, full=True)
+        self.work += self._oracle.spend(self._parts, 1, self._loss)
+        return self._oracle.gradient(self._loss, self._parts, full=True)
 
-    def hvp(self, v: Vector) -> Vector:
-        """H v ≈ (g(θ+εv) − g(θ−εv)) / 2ε."""
-        return self._oracle.steps.difference(lambda: self._gradient()[1], v, self.grad, slot=self._slot)
+    def hvp(self, v: Vector, last: bool = False) -> Vector:
+        """H v ≈ (g(θ+εv) − g(θ)) / ε, or (g(θ+εv) − g(θ−εv)) / 2ε."""
+        return self._oracle.steps.difference(
+            lambda: self._gradient()[1], v, self.grad, self._slot, central=self._central
+        )
 
-
-def extra_passes(loss: Loss) -> float:
-    """What a loss costs a sample beyond the model's own passes: the forward pass of a frozen model is 1/3."""
-    return float(getattr(loss, "extra_passes", 0.0))
+    def here(self) -> Differenced:
+        """The same, with the same branches, at the parameters as they are now."""
+        return Differenced(self._oracle, self._loss, self._parts, self._slot, self._central)

@@ -1,9 +1,13 @@
-"""Directional derivatives of a vector field by central differences, with a step that fits the field.
+"""Directional derivatives of a vector field by differences, with a step that fits the field.
 
 A step fixed in the parameters is wrong almost everywhere: too long for a sharp loss, lost in rounding for a flat
 one. What decides the error is how much the *field* changes, so the step is chosen such that
-‖g(θ+εv) − g(θ)‖/‖g(θ)‖ meets a wanted value: eps^(1/3), where the error of a central difference is least (about
-1e-2 in float32), and eps^(1/6) for a difference of a difference, whose field is itself only as exact as that.
+‖g(θ+εv) − g(θ)‖/‖g(θ)‖ meets a wanted value. With a field known to a relative noise η, the error is least near
+
+    2 η^(1/2)   forward:  (g(θ+εv) − g(θ)) / ε        one evaluation
+    η^(1/3)     central:  (g(θ+εv) − g(θ−εv)) / 2ε    two
+
+η is the rounding of the parameters' type for a gradient, and much larger for a field that is a difference itself.
 """
 
 from __future__ import annotations
@@ -15,16 +19,18 @@ import torch
 from . import vectors
 from .vectors import Vector
 
-PROBE = 1e-4  # ‖εv‖/‖θ‖ of the first trial step
+PROBE = 1e-4  # ‖εv‖/‖θ‖ of the very first step
 REACH = (1e-8, 1e-1)  # no step is shorter or longer than this, relative to ‖θ‖
-TRIALS = 3
+BAND = 3.0  # a change within this factor of the wanted one will do
+TRIALS = 4
 
 
 class Steps:
     """Chooses, remembers and takes difference steps at `params`.
 
-    relative: ‖εv‖/‖θ‖ by slot. A remembered step is used again and corrected from the change that it caused, so a
-    warm derivative costs two field evaluations and no probe.
+    relative: by slot, the ‖εv‖/‖θ‖ at which the field would change by its own length, were it linear. Every
+    derivative corrects it from the change that its own step caused, so a warm one costs no probe: one evaluation
+    (forward) or two (central), and the two schemes share what they learn.
     """
 
     def __init__(self, params: Vector) -> None:
@@ -32,10 +38,26 @@ class Steps:
         self.relative: dict[str, float] = {}
         self.eps = torch.finfo(params[0].dtype).eps
 
+    def wanted(self, central: bool, nested: bool) -> float:
+        """The relative change of the field that a step shall cause; nested: the field is differenced itself."""
+        noise = self.eps**0.5 if nested else self.eps
+        return noise ** (1 / 3) if central else 2 * noise**0.5
+
     def difference(
-        self, field: Callable[[], Vector], v: Vector, at: Vector, slot: str, nested: bool = False
+        self,
+        field: Callable[[], Vector],
+        v: Vector,
+        at: Vector,
+        slot: str,
+        *,
+        central: bool = True,
+        nested: bool = False,
     ) -> Vector:
-        """(field(θ+εv) − field(θ−εv)) / 2ε; `at` = field(θ). θ comes back bit for bit."""
+        """J v of `field`, a new vector; `at` = field(θ). θ comes back bit for bit.
+
+        field must return memory of its own. Raises ZeroDivisionError where the field vanishes: there no step size
+        can be chosen.
+        """
         length, size = vectors.length(v), vectors.length(at)
         if length == 0.0:
             return vectors.zeros_like(self.params)
@@ -43,38 +65,41 @@ class Steps:
             raise ZeroDivisionError(
                 f"differences ({slot}): the field vanishes here, so no step size can be chosen"
             )
-        wanted = self.eps ** (1 / 6) if nested else self.eps ** (1 / 3)
-        unit = vectors.length(self.params) / length
-        if slot not in self.relative:
-            self.relative[slot] = self._search(field, v, at, size, unit, wanted)
-        epsilon = self.relative[slot] * unit
-        up, down = self._at(field, v, epsilon), self._at(field, v, -epsilon)
-        out = vectors.combine(1 / (2 * epsilon), up, -1 / (2 * epsilon), down)
-        change = vectors.length(out) * epsilon / size
-        self.relative[slot] = _clipped(self.relative[slot] * _correction(wanted, change))
-        return out
+        unit = (vectors.length(self.params) or 1.0) / length
+        with vectors.restored(self.params) as saved:
+            moved, epsilon = self._moved(field, v, at, size, unit, slot, self.wanted(central, nested), saved)
+            if not central:
+                return vectors.difference_(moved, at, 1 / epsilon)
+            vectors.assign(self.params, saved)
+            vectors.move(self.params, -epsilon, v)
+            return vectors.difference_(moved, field(), 1 / (2 * epsilon))
 
-    def _at(self, field: Callable[[], Vector], v: Vector, epsilon: float) -> Vector:
-        with vectors.restored(self.params):
-            vectors.move(self.params, epsilon, v)
-            return field()
-
-    def _search(
-        self, field: Callable[[], Vector], v: Vector, at: Vector, size: float, unit: float, wanted: float
-    ) -> float:
-        relative = PROBE
+    def _moved(
+        self,
+        field: Callable[[], Vector],
+        v: Vector,
+        at: Vector,
+        size: float,
+        unit: float,
+        slot: str,
+        wanted: float,
+        saved: Vector,
+    ) -> tuple[Vector, float]:
+        """(field(θ + εv), ε) for an ε whose change is near enough to the wanted one."""
+        relative = _clipped(wanted * self.relative[slot]) if slot in self.relative else PROBE
         for _ in range(TRIALS):
-            moved = self._at(field, v, relative * unit)
-            change = vectors.length(vectors.combine(1.0, moved, -1.0, at)) / size
-            factor = _correction(wanted, change)
-            relative = _clipped(relative * factor)
-            if 0.5 < factor < 2.0:
+            vectors.assign(self.params, saved)
+            vectors.move(self.params, relative * unit, v)
+            moved = field()
+            change = vectors.distance(moved, at) / size
+            self.relative[slot] = relative / max(change, 1e-30)
+            better = _clipped(wanted * self.relative[slot])
+            if 1 / BAND < better / relative < BAND:
                 break
-        return relative
-
-
-def _correction(wanted: float, change: float) -> float:
-    return min(max(wanted / max(change, 1e-30), 1e-3), 1e3)
+            previous, relative = relative, better
+        else:
+            relative = previous
+        return moved, relative * unit
 
 
 def _clipped(relative: float) -> float:

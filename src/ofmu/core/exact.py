@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from . import vectors
 from .group import Part
 from .terms import Loss
-from .vectors import Vector
+from .vectors import Vector, is_nothing
 
 if TYPE_CHECKING:
     from .oracle import TorchOracle
@@ -26,11 +26,10 @@ class Exact:
     formed from summed gradients (the mean of local cosines is another function).
     """
 
-    def __init__(self, oracle: TorchOracle, loss: Loss, batch: Any, again: bool) -> None:
-        self._oracle, self._loss, self._again = oracle, loss, again
-        self._size = len(batch)
-        self._parts = oracle.parts(batch)
-        self._keep = again or len(self._parts) == 1
+    def __init__(self, oracle: TorchOracle, loss: Loss, parts: list[Part], again: bool) -> None:
+        self.work = oracle.spend(parts, 1, loss)
+        self._oracle, self._loss, self._parts, self._again = oracle, loss, parts, again
+        self._keep = again or len(parts) == 1
         self._graphs: list[Vector] = []
         found, sums, self._seed = [], oracle.zeros(2), oracle.zeros(()) + 1
         for part in self._parts:
@@ -65,19 +64,28 @@ class Exact:
         """Σ over parts and ranks."""
         out = found[0]
         for more in found[1:]:
-            out = [a + b for a, b in zip(out, more, strict=True)]
+            out = vectors.combine(1.0, out, 1.0, more)
         return self._oracle.group.sum(out if self._scale is None else vectors.scale(self._scale, out))
 
-    def hvp(self, v: Vector) -> Vector:
-        """H v."""
-        self._oracle.cost += self._size * (2 if self._keep else 3)
-        if self._keep:
-            return self._total([self._product(graph, v) for graph in self._graphs])
-        graphs = (self._gradient(self._forward(part)[0]) for part in self._parts)
-        return self._total([self._product(graph, v) for graph in graphs])
+    def hvp(self, v: Vector, last: bool = False) -> Vector:
+        """H v; last: the graph is not needed any more."""
+        if not self._keep:
+            self.work += self._oracle.spend(self._parts, 3, self._loss)
+            graphs = (self._gradient(self._forward(part)[0]) for part in self._parts)
+            return self._total([self._product(graph, v, keep=False) for graph in graphs])
+        self.work += self._oracle.spend(self._parts, 2)
+        keep = self._again or not last
+        products = self._total([self._product(graph, v, keep) for graph in self._graphs])
+        if not keep:
+            self._graphs.clear()
+        return products
 
-    def _product(self, graph: Vector, v: Vector) -> Vector:
-        live = [(g, d) for g, d in zip(graph, v, strict=True) if g.requires_grad]
+    def here(self) -> Exact:
+        """The same, with the same branches, at the parameters as they are now."""
+        return Exact(self._oracle, self._loss, self._parts, self._again)
+
+    def _product(self, graph: Vector, v: Vector, keep: bool) -> Vector:
+        live = [(g, d) for g, d in zip(graph, v, strict=True) if g.requires_grad and not is_nothing(d)]
         if not live:  # a loss that is linear in the parameters (or constant) has no curvature
             return vectors.zeros_like(self._oracle.params)
         outputs, directions = zip(*live, strict=True)
@@ -85,8 +93,8 @@ class Exact:
             outputs,
             self._oracle.params,
             grad_outputs=directions,
-            retain_graph=self._keep,
+            retain_graph=keep,
             create_graph=self._again,
             materialize_grads=True,
         )
-        return list(products)
+        return list(products) if self._again else vectors.owned(products, v)

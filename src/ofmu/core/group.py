@@ -7,6 +7,7 @@ may be uneven. Sharded *parameters* need nothing here: a sharded tensor knows it
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from .kinks import Held
 from .terms import Loss, Terms
-from .vectors import Vector
+from .vectors import Vector, owned
 
 
 class Group(Protocol):
@@ -40,7 +42,10 @@ class Group(Protocol):
         ...
 
     def gradient(self, value: Tensor, params: Vector, seed: Tensor) -> Vector:
-        """Σ over ranks of seed · ∂value/∂θ; frees the graph. The one place that runs a first-order backward."""
+        """Σ over ranks of seed · ∂value/∂θ, in memory of its own; frees the graph.
+
+        The one place that runs a first-order backward.
+        """
         ...
 
     def sum(self, v: Vector) -> Vector:
@@ -65,7 +70,7 @@ class Alone:
 
     def gradient(self, value: Tensor, params: Vector, seed: Tensor) -> Vector:
         """Seed · ∂value/∂θ."""
-        return list(torch.autograd.grad(value, params, grad_outputs=seed, materialize_grads=True))
+        return owned(torch.autograd.grad(value, params, grad_outputs=seed, materialize_grads=True))
 
     def sum(self, v: Vector) -> Vector:
         """Itself."""
@@ -74,14 +79,21 @@ class Alone:
 
 @dataclass(frozen=True)
 class Part:
-    """A few samples that are run together. counts: False for a stand-in, run to keep step with other ranks."""
+    """A few samples that are run together.
+
+    of: how many samples the whole batch has. counts: False for a stand-in, run to keep step with other ranks.
+    held: the branches that were chosen at θ, where the part will be run at θ + εv as well.
+    """
 
     batch: Any
+    of: int
     counts: bool = True
+    held: Held | None = None
 
     def sums(self, loss: Loss, model: Module) -> tuple[Tensor, Tensor]:
         """(Σ wv, Σ w), scalars; the first with its graph."""
-        value, weight = loss(model, self.batch).sums()
+        with self.held or nullcontext():
+            value, weight = loss(model, self.batch).sums()
         return (value, weight.detach()) if self.counts else (0 * value, torch.zeros_like(weight))
 
 
@@ -97,5 +109,5 @@ def split(batch: Any, group: Group, micro: int | None) -> list[Part]:
     size = min(micro or largest, largest)
     cuts = [(at, min(at + size, stop)) for at in range(start, start + largest, size)]
     if cuts == [(0, n)]:
-        return [Part(batch)]
-    return [Part(batch[a:b]) if a < b else Part(batch[:1], counts=False) for a, b in cuts]
+        return [Part(batch, n)]
+    return [Part(batch[a:b], n) if a < b else Part(batch[:1], n, counts=False) for a, b in cuts]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor
 from torch.nn import Module
 
 from . import vectors
-from .differenced import Differenced, extra_passes
+from .differenced import Differenced
 from .differences import Steps
 from .exact import Exact
 from .group import Alone, Group, Part, split
-from .terms import Loss, Terms
+from .kinks import Held, kinks
+from .terms import Loss, Terms, extra_passes
 from .vectors import Vector
 
 Products = Literal["exact", "differences"]
+Scheme = Literal["central", "forward"]
 Field = Callable[[], Vector]  # a vector field at the current parameters, such as ∇Φ
 
 
@@ -45,9 +48,14 @@ class Linearization(Protocol):
 
     value: float
     grad: Vector
+    work: float  # sample-gradients so far
 
-    def hvp(self, v: Vector) -> Vector:
-        """H v, H = ∇²L."""
+    def hvp(self, v: Vector, last: bool = False) -> Vector:
+        """H v, H = ∇²L, a new vector; last: no other product will be asked for, and memory may go."""
+        ...
+
+    def here(self) -> Linearization:
+        """The same loss, its active set and branches held as they were, at the parameters as they are now."""
         ...
 
 
@@ -55,6 +63,7 @@ class Oracle(Protocol):
     """Everything a method may ask of the model."""
 
     params: Vector
+    names: list[str]
     cost: float
 
     def values(self, loss: Loss, batch: Any) -> Terms:
@@ -77,8 +86,11 @@ class Oracle(Protocol):
         """
         ...
 
-    def directional(self, field: Field, v: Vector, at: Vector) -> Vector:
-        """J v, J the symmetric Jacobian of `field` (a gradient field, linearised `again`); `at`: its value."""
+    def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
+        """J v, J the symmetric Jacobian of `field`, a gradient field that was linearised `again`.
+
+        at: its value here, with its graph where there is one; work: the sample-gradients that `at` took.
+        """
         ...
 
     def move(self, alpha: float, v: Vector) -> None:
@@ -91,10 +103,11 @@ class TorchOracle:
 
     The module is put in evaluation mode (dropout off, BatchNorm on its running statistics: two probes of one
     point must agree, and buffers stay untouched). products and outer choose exact or differenced
-    Hessian-vector products and outer products. autocast is the precision of first-order passes; second
-    derivatives are always taken without it (under bf16 autocast differences are noise). micro: most samples that
-    are run together (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks
-    that share every batch.
+    Hessian-vector products and outer products; scheme is that of the differences ("forward" takes central products
+    where they are differenced again). autocast is the precision of first-order passes; second derivatives are
+    always taken without it (under bf16 autocast differences are noise). micro: most samples that are run together
+    (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks that share every
+    batch. `ofmu.core.backend` chooses among all this and says why.
     """
 
     def __init__(
@@ -103,6 +116,7 @@ class TorchOracle:
         *,
         products: Products = "exact",
         outer: Products = "exact",
+        scheme: Scheme = "central",
         autocast: torch.dtype | None = None,
         micro: int | None = None,
         group: Group | None = None,
@@ -110,7 +124,9 @@ class TorchOracle:
         if outer == "exact" and products != "exact":
             raise ValueError("oracle: outer='exact' differentiates the products, so it needs products='exact'")
         self.model = model.eval()
-        self.params: Vector = [p for p in model.parameters() if p.requires_grad]
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in trained]
+        self.params: Vector = [p for _, p in trained]
         if not self.params:
             raise ValueError("oracle: the model has no trainable parameter (requires_grad is False everywhere)")
         half = {p.dtype for p in self.params} - {torch.float32, torch.float64}
@@ -119,11 +135,12 @@ class TorchOracle:
         if micro is not None and micro < 1:
             raise ValueError(f"oracle: micro is {micro}, expected at least 1 sample, or None for the whole batch")
         self.device = self.params[0].device
-        self.products, self.outer, self.autocast = products, outer, autocast
+        self.products, self.outer, self.scheme, self.autocast = products, outer, scheme, autocast
         self.micro = micro
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
         self.steps = Steps(self.params)
+        self._kinked: bool | None = None
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
@@ -134,8 +151,13 @@ class TorchOracle:
 
     def parts(self, batch: Any) -> list[Part]:
         """Our share of a batch, on the device, in parts of at most `micro` samples."""
-        parts = split(batch, self.group, self.micro)
-        return [Part(part.batch.to(self.device), part.counts) for part in parts]
+        return [replace(part, batch=part.batch.to(self.device)) for part in split(batch, self.group, self.micro)]
+
+    def spend(self, parts: Sequence[Part], gradients: float, loss: Loss | None = None) -> float:
+        """Count so many gradients of the batch, and what else the loss runs; returns the sample-gradients."""
+        work = parts[0].of * (gradients + (0.0 if loss is None else extra_passes(loss)))
+        self.cost += work
+        return work
 
     def zeros(self, shape: int | tuple[int, ...]) -> Tensor:
         """Zeros of the parameters' precision, on their device."""
@@ -157,22 +179,22 @@ class TorchOracle:
         """
         parts = self.parts(batch)
         if len(parts) > 1:
-            self.cost += len(batch) * (1 + extra_passes(loss))
-            return _Known(*self.gradient([(part, loss) for part in parts]))
-        return _Pending(self, loss, parts[0], len(batch))
+            self.spend(parts, 1, loss)
+            return _Known(*self.gradient(loss, parts))
+        self.spend(parts, 1 / 3, loss)
+        return _Pending(self, loss, parts[0])
 
     def grad(self, loss: Loss, batch: Any) -> tuple[float, Vector]:
         """The mean loss and its gradient. Cost b."""
         point = self.evaluate(loss, batch)
         return point.value, point.grad()
 
-    def gradient(self, parts: Sequence[tuple[Part, Loss]], full: bool = False) -> tuple[float, Vector]:
-        """Σ wv / Σ w and its gradient over parts, each with its loss, and over ranks; costs are the caller's."""
+    def gradient(self, loss: Loss, parts: Sequence[Part], full: bool = False) -> tuple[float, Vector]:
+        """Σ wv / Σ w over parts and ranks, and its gradient; not counted here."""
         if len(parts) == 1:
-            point = _Pending(self, parts[0][1], parts[0][0], 0, full)
-            return point.value, point.grad()
+            return _Pending(self, loss, parts[0], full).both()
         sums, one, total = self.zeros(2), self.zeros(()) + 1, None
-        for part, loss in parts:
+        for part in parts:
             with self.precision(full):
                 value, weight = part.sums(loss, self.model)
             sums += torch.stack([value.detach(), weight])
@@ -187,24 +209,38 @@ class TorchOracle:
         return float(sums[0] / sums[1]), total
 
     def linearize(self, loss: Loss, batch: Any, slot: str, again: bool = False) -> Linearization:
-        """Value, gradient and Hessian-vector products. Cost b, and 2b for each product."""
-        if self.products == "exact":
-            self.cost += len(batch) * (1 + extra_passes(loss))
-            return Exact(self, loss, batch, again and self.outer == "exact")
-        return Differenced(self, loss, batch, slot)
+        """Value, gradient and Hessian-vector products. Cost b, and 2b a product (forward differences: b)."""
+        parts, exact = self.parts(batch), self.products == "exact"
+        if not exact or (again and self.outer == "differences"):
+            activations = self._kinks(loss, batch)
+            parts = [replace(part, held=Held(activations)) for part in parts]
+        if exact:
+            return Exact(self, loss, parts, again and self.outer == "exact")
+        return Differenced(self, loss, parts, slot, central=again or self.scheme == "central")
 
-    def directional(self, field: Field, v: Vector, at: Vector) -> Vector:
-        """J v of a gradient field: exactly (reverse mode through the field) or by differences."""
+    def _kinks(self, loss: Loss, batch: Any) -> bool:
+        """Whether the model has branches to hold in probes; found once. Raises where one cannot be held."""
+        if self._kinked is None:
+            sample = batch[:1].to(self.device)
+            self._kinked = bool(kinks(lambda: loss(self.model, sample)))
+            left = kinks(lambda: loss(self.model, sample), holding=True) if self._kinked else ()
+            if left:
+                raise ValueError(
+                    f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch "
+                    "cannot be held in a probe; use products='exact', outer='exact'"
+                )
+        return self._kinked
+
+    def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
+        """J v of a gradient field: exactly (reverse mode through all that made `at`) or by differences."""
         if self.outer == "exact":
-            before = self.cost
-            out = field()
-            self.cost += 2 * (self.cost - before)  # reverse mode through all that the field computed
+            self.cost += 2 * work
             # every rank differentiates the same field once, so each brings 1/size of it
             seeds = vectors.scale(1 / self.group.size, v)
-            found = torch.autograd.grad(out, self.params, grad_outputs=seeds, materialize_grads=True)
+            found = torch.autograd.grad(at, self.params, grad_outputs=seeds, materialize_grads=True)
             return self.group.sum(list(found))
-        nested = self.products == "differences"
-        return self.steps.difference(field, v, at, slot="outer", nested=nested)
+        central, nested = self.scheme == "central", self.products == "differences"
+        return self.steps.difference(field, v, at, "outer", central=central, nested=nested)
 
     def move(self, alpha: float, v: Vector) -> None:
         """θ ← θ + αv, in place."""
@@ -223,17 +259,19 @@ class TorchOracle:
 class _Pending:
     """A loss of one part, with its graph, until its gradient is asked for."""
 
-    def __init__(self, oracle: TorchOracle, loss: Loss, part: Part, size: int, full: bool = False) -> None:
-        oracle.cost += size * (1 / 3 + extra_passes(loss))
+    def __init__(self, oracle: TorchOracle, loss: Loss, part: Part, full: bool = False) -> None:
         with oracle.precision(full):
             self._sum, weight = part.sums(loss, oracle.model)
         value, weight = oracle.group.total(torch.stack([self._sum.detach(), weight]))
         self.value, self._seed = float(value / weight), 1 / weight
-        self._oracle, self._size = oracle, size
+        self._oracle, self._part = oracle, part
 
     def grad(self) -> Vector:
-        self._oracle.cost += 2 * self._size / 3
-        return self._oracle.group.gradient(self._sum, self._oracle.params, self._seed)
+        self._oracle.spend([self._part], 2 / 3)
+        return self.both()[1]
+
+    def both(self) -> tuple[float, Vector]:
+        return self.value, self._oracle.group.gradient(self._sum, self._oracle.params, self._seed)
 
 
 class _Known:

@@ -1,17 +1,22 @@
 """How alike two gradients are, and how that changes when they do.
 
 With a = ∇L_f, b = ∇L_r and Sim(a, b), the chain rule gives ∇_θ Sim = H_f u + H_r w, where (u, w) is the
-pullback (∂Sim/∂a, ∂Sim/∂b): closed forms, so a gradient of Sim costs two Hessian-vector products.
+pullback (∂Sim/∂a, ∂Sim/∂b): closed forms, so a gradient of Sim costs two Hessian-vector products. −β·cos rewards
+*anti*-correlation, −β·cos² decorrelation, −β·max(0, cos) the absence of conflict (with ascent on L_f, cos > 0 is
+the harmful sign).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .vectors import Vector, combine, dot
+from .vectors import Vector, combine, dot, nothing_like, scale
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,14 @@ class Pullback:
     value: Tensor
     u: Vector
     w: Vector
+
+
+class Measure(Protocol):
+    """A similarity of two gradients. Where it is undefined it raises a ZeroDivisionError that says why."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """Sim and its pullback; names: the parameters', in the vectors' order."""
+        ...
 
 
 def cosine(a: Vector, b: Vector) -> Pullback:
@@ -40,3 +53,112 @@ def cosine(a: Vector, b: Vector) -> Pullback:
     u = combine(1 / (na * nb), b, -c / aa, a)
     w = combine(1 / (na * nb), a, -c / bb, b)
     return Pullback(c, u, w)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """cos(a, b): the printed measure."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """`cosine`."""
+        return cosine(a, b)
+
+
+@dataclass(frozen=True)
+class SquaredCosine:
+    """cos²: least at orthogonality, from either side. (u, w) = 2c · the cosine's."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """c², 2c u, 2c w."""
+        found = cosine(a, b)
+        return Pullback(found.value**2, scale(2 * found.value, found.u), scale(2 * found.value, found.w))
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """max(0, cos): conflict alone counts; (u, w) is the cosine's where cos > 0, else zero."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """max(0, c), [c > 0] u, [c > 0] w."""
+        found = cosine(a, b)
+        if float(found.value.detach()) > 0:
+            return found
+        return Pullback(0 * found.value, nothing_like(a), nothing_like(b))
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """The mean over layers of the cosine within each: long gradients of one layer do not drown the others.
+
+    A layer is what shares a parameter name up to its last dot (weight and bias). A layer in which either gradient
+    vanishes has no cosine and is left out; undefined where every layer is.
+    """
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """(1/L) Σ_l cos(a_l, b_l) with each layer's own (u, w) / L."""
+        layers: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            layers.setdefault(name.rpartition(".")[0], []).append(i)
+        found = {}
+        for layer, rows in layers.items():
+            part_a, part_b = [a[i] for i in rows], [b[i] for i in rows]
+            if float(dot(part_a, part_a).detach()) > 0 and float(dot(part_b, part_b).detach()) > 0:
+                found[layer] = cosine(part_a, part_b)
+        if not found:
+            raise ZeroDivisionError("per-layer cosine: no layer in which both gradients are other than zero")
+        u, w = nothing_like(a), nothing_like(b)
+        for layer, part in found.items():
+            for i, x, y in zip(layers[layer], part.u, part.w, strict=True):
+                u[i], w[i] = x / len(found), y / len(found)
+        return Pullback(sum(part.value for part in found.values()) / len(found), u, w)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """s = a·b/‖b‖, the signed length of a's projection on b: what ascent along a costs L_r, per unit of ‖b‖.
+
+    u = b/‖b‖, w = (a − s b/‖b‖)/‖b‖, w ⟂ b.
+    """
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """S, u, w."""
+        bb = dot(b, b)
+        if float(bb.detach()) == 0.0:
+            raise ZeroDivisionError("projection: the second gradient is zero, so there is nothing to project on")
+        s = dot(a, b) / bb.sqrt()
+        return Pullback(s, scale(1 / bb.sqrt(), b), combine(1 / bb.sqrt(), a, -s / bb, b))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """a·b; u = b, w = a."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """a·b, b, a."""
+        return Pullback(dot(a, b), b, a)
+
+
+@dataclass(frozen=True)
+class Only:
+    """A measure over the parameters whose name matches one of `patterns` (shell style, such as "*layers.1?.*").
+
+    (u, w) is zero elsewhere, and the part of a gradient's graph that no direction enters is not run: the last half
+    of a network halves the price of ∇Sim, nearly without turning it. Raises ValueError where nothing matches.
+    """
+
+    patterns: tuple[str, ...]
+    measure: Measure = field(default_factory=Cosine)
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """Sim of the chosen parts."""
+        rows = [i for i, name in enumerate(names) if any(fnmatch.fnmatchcase(name, p) for p in self.patterns)]
+        if not rows:
+            raise ValueError(
+                f"similarity: no parameter matches {', '.join(self.patterns)}; their names are like "
+                f"{', '.join(names[:3])}"
+            )
+        part = self.measure([a[i] for i in rows], [b[i] for i in rows], [names[i] for i in rows])
+        u, w = nothing_like(a), nothing_like(b)
+        for i, x, y in zip(rows, part.u, part.w, strict=True):
+            u[i], w[i] = x, y
+        return Pullback(part.value, u, w)

@@ -64,3 +64,8 @@ class Terms:
 
 # A loss is written to be minimised: loss(model, batch) -> terms. `core` does not look into the batch.
 Loss = Callable[[Module, Any], Terms]
+
+
+def extra_passes(loss: Loss) -> float:
+    """What a loss costs a sample beyond the model's own passes: the forward pass of a frozen model is 1/3."""
+    return float(getattr(loss, "extra_passes", 0.0))

@@ -44,7 +44,50 @@ def length(a: Sequence[Tensor]) -> float:
 
 def combine(alpha: Tensor | float, a: Sequence[Tensor], beta: Tensor | float, b: Sequence[Tensor]) -> Vector:
     """αa + βb, a new vector; differentiable."""
-    return [alpha * x + beta * y for x, y in zip(a, b, strict=True)]
+    if any(isinstance(x, Tensor) and x.requires_grad for x in (alpha, beta, *a, *b)):
+        return [alpha * x + beta * y for x, y in zip(a, b, strict=True)]
+    if float(alpha) == 1.0:
+        return list(torch._foreach_add(list(a), list(b), alpha=float(beta)))
+    out = list(torch._foreach_mul(list(a), float(alpha)))
+    torch._foreach_add_(out, list(b), alpha=float(beta))
+    return out
+
+
+def added(a: Vector, b: Sequence[Tensor]) -> Vector:
+    """A + b, in a's memory unless a graph needs it."""
+    if any(x.requires_grad for x in (*a, *b)):
+        return combine(1.0, a, 1.0, b)
+    torch._foreach_add_(a, list(b))
+    return a
+
+
+@torch.no_grad()
+def difference_(a: Vector, b: Sequence[Tensor], alpha: float) -> Vector:
+    """A ← α(a − b), in place."""
+    torch._foreach_sub_(_local(a), _local(b))
+    torch._foreach_mul_(_local(a), alpha)
+    return a
+
+
+@torch.no_grad()
+def distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """‖a − b‖₂, with one tensor's temporary at a time."""
+    return float(_whole(torch.stack([(x - y).square().sum() for x, y in zip(a, b, strict=True)]).sum()).sqrt())
+
+
+def owned(a: Sequence[Tensor], *others: Sequence[Tensor]) -> Vector:
+    """The same values, every tensor in memory of its own, so that it may be written to in place.
+
+    Autograd may return one tensor for two parameters, a direction that it was given, or an expanded scalar.
+    """
+    taken = {x.untyped_storage().data_ptr() for other in others for x in _local(other)}
+    out = []
+    for x, local in zip(a, _local(a), strict=True):
+        place = local.untyped_storage().data_ptr()
+        alone = place not in taken and local.untyped_storage().nbytes() >= local.numel() * local.element_size()
+        out.append(x if alone else x.clone(memory_format=torch.contiguous_format))
+        taken.add(place)
+    return out
 
 
 def scale(alpha: Tensor | float, a: Sequence[Tensor]) -> Vector:
@@ -55,6 +98,16 @@ def scale(alpha: Tensor | float, a: Sequence[Tensor]) -> Vector:
 def zeros_like(a: Sequence[Tensor]) -> Vector:
     """The zero vector of a's shape."""
     return [torch.zeros_like(x) for x in a]
+
+
+def nothing_like(a: Sequence[Tensor]) -> Vector:
+    """Zeros without memory: expanded scalars, which derivatives recognise (`is_nothing`) and leave out."""
+    return [torch.zeros_like(x) if hasattr(x, "to_local") else x.new_zeros(()).expand(x.shape) for x in a]
+
+
+def is_nothing(x: Tensor) -> bool:
+    """Whether x is an expanded zero, by its layout first: looking at a value may cost a transfer."""
+    return x.numel() > 1 and not any(x.stride()) and not bool(x.flatten()[0])
 
 
 def copy_of(a: Sequence[Tensor]) -> Vector:
@@ -75,10 +128,10 @@ def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def restored(a: Sequence[Tensor]) -> Iterator[None]:
-    """Whatever is done to `a` inside, it comes back bit for bit (θ + ε − ε would not)."""
+def restored(a: Sequence[Tensor]) -> Iterator[Vector]:
+    """Whatever is done to `a` inside, it comes back bit for bit (θ + ε − ε would not); gives the saved copy."""
     saved = copy_of(a)
     try:
-        yield
+        yield saved
     finally:
         assign(a, saved)

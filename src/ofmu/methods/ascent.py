@@ -62,10 +62,9 @@ def stationarity_push(
 ) -> tuple[Vector, float]:
     """(∇‖∇Φ‖², ‖∇Φ‖) with β = weigh(g_f, ∇cos); zero where there is no cosine (every target reached)."""
     try:
-        parts = inner(oracle, forget, retain)
+        parts = inner(oracle, forget, retain, again=True)
         beta = weigh(parts.forget_grad, parts.similarity_grad)
-        phi = parts.gradient(beta)
-        return penalty_gradient(oracle, forget, retain, beta, phi), vectors.length(phi)
+        return penalty_gradient(oracle, parts, beta), vectors.length(parts.gradient(beta))
     except ZeroDivisionError:
         return vectors.zeros_like(oracle.params), 0.0
 

@@ -1,0 +1,153 @@
+"""Kinks: where a network or a loss chooses a branch (ReLU, max-pool, min(ℓ, τ)), and how a probe holds the choice.
+
+A difference of gradients across a kink is wrong at every step size: in float32 the gradient's jump outweighs its
+slope. The Hessian that autograd computes is that of the branch chosen *here*. So a probe must not choose again:
+`Held` records every choice at θ and replays it at θ + εv, where the function is then smooth, and its difference
+tends to what double backward gives. What chooses in a way that cannot be held is found by `kinks` and refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# aten operations whose derivative jumps; the smooth ones between (softmax, norms, SiLU, GELU) are not here
+# fmt: off
+KINKED = frozenset(
+    {
+        "relu", "relu6", "threshold", "leaky_relu", "rrelu_with_noise", "_prelu_kernel", "hardtanh",
+        "hardswish", "hardsigmoid", "hardshrink", "softshrink", "elu", "abs", "clamp", "clamp_min",
+        "clamp_max", "maximum", "minimum", "fmax", "fmin", "max", "min", "amax", "amin", "aminmax", "topk",
+        "sort", "median", "kthvalue", "mode", "max_pool1d", "max_pool2d_with_indices",
+        "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d",
+        "round", "floor", "ceil", "trunc", "sign", "fmod", "remainder",
+    }
+)
+# fmt: on
+
+
+class Held(TorchFunctionMode):
+    """A context whose first pass records every choice and whose later passes take the same ones.
+
+    activations: the piecewise linear functions of torch are held too (`HOLDS`); else only what calls `hold`.
+    """
+
+    def __init__(self, activations: bool) -> None:
+        super().__init__()
+        self._activations, self._recorded, self._next = activations, False, 0
+        self._choices: list[Tensor] = []
+
+    def __enter__(self) -> Held:
+        self._next = 0
+        _stack.append(self)
+        if self._activations:
+            super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _stack.pop()
+        if self._activations:
+            super().__exit__(*error)
+        self._recorded = True
+
+    def choose(self, choice: Callable[[], Tensor]) -> Tensor:
+        """The recorded choice, or now's."""
+        if not self._recorded:
+            self._choices.append(choice().detach())
+        elif self._next >= len(self._choices):
+            raise RuntimeError(
+                f"differences: the model chose {len(self._choices)} times at θ and more often at θ + εv; "
+                "expected the same path through the model: use products='exact'"
+            )
+        self._next += 1
+        return self._choices[self._next - 1]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        rule = HOLDS.get(getattr(func, "__name__", "").removesuffix("_"))
+        if rule is None or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
+            return func(*args, **(kwargs or {}))
+        options = dict(kwargs or {})
+        in_place = func.__name__.endswith("_") or options.pop("inplace", False)
+        out = rule(self, *args, **options)
+        return args[0].copy_(out) if in_place else out
+
+
+_stack: list[Held] = []
+
+
+def hold(choice: Tensor) -> Tensor:
+    """For losses: `choice` (such as the active set of a bound), held wherever differences are being taken."""
+    return _stack[-1].choose(lambda: choice) if _stack else choice
+
+
+def _relu(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return x.masked_fill(held.choose(lambda: x <= 0), 0.0)
+
+
+def _leaky_relu(held: Held, x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    return torch.where(held.choose(lambda: x > 0), x, negative_slope * x)
+
+
+def _prelu(held: Held, x: Tensor, weight: Tensor) -> Tensor:
+    slope = weight if weight.numel() == 1 else weight.view(-1, *[1] * (x.ndim - 2))
+    return torch.where(held.choose(lambda: x > 0), x, slope * x)
+
+
+def _hardtanh(held: Held, x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    below, above = held.choose(lambda: x <= min_val), held.choose(lambda: x >= max_val)
+    return x.masked_fill(below, min_val).masked_fill(above, max_val)
+
+
+def _relu6(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return _hardtanh(held, x, 0.0, 6.0)
+
+
+def _max_pool2d(held: Held, x: Tensor, *args: Any, **options: Any) -> Tensor:
+    options.pop("return_indices", None)
+    places = held.choose(lambda: F.max_pool2d_with_indices(x.detach(), *args[:5], **options)[1])
+    return x.flatten(-2).gather(-1, places.flatten(-2)).view_as(places)
+
+
+HOLDS: dict[str, Callable[..., Tensor]] = {
+    "relu": _relu,
+    "leaky_relu": _leaky_relu,
+    "prelu": _prelu,
+    "hardtanh": _hardtanh,
+    "relu6": _relu6,
+    "max_pool2d": _max_pool2d,
+}
+
+
+class _Watch(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__.removesuffix("_")
+        # what does not depend on the parameters (masks, counts) may choose as it likes
+        if name in KINKED and any(isinstance(x, Tensor) and x.requires_grad for x in args):
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+def kinks(run: Callable[[], Any], holding: bool = False) -> frozenset[str]:
+    """The kinked operations on the way from the parameters through `run`; holding: those that cannot be held.
+
+    Functional ones are found like modules, as it is the aten operations of one pass that are looked at.
+    """
+    with _Watch() as watch:
+        if holding:
+            with Held(activations=True):
+                run()
+        else:
+            run()
+    return frozenset(watch.found)
