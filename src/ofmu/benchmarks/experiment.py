@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.nn import Module
 
-from ..core.oracle import TorchOracle
 from ..engine.loop import Diverged, Event, unlearn
 from ..engine.measure import Meter
 from ..engine.measuring import Monitor
+from ..engine.oracles import build_oracle
 from ..engine.prepare import UNIT, Parts, Prepared
 from ..report.model import Point
 from ..tasks import Method
@@ -58,7 +58,7 @@ def run_method(
     """Unlearn a copy of `model`; divergence ends the run with the last good parameters and is said in `ended`."""
     task = prepared.task
     model = copy.deepcopy(model)
-    oracle = TorchOracle(model, autocast=autocast)
+    oracle, _ = build_oracle(model, task, method, autocast=autocast)
     oracle.cost = prepared.cost
     monitor = Monitor(parts.forget, parts.retain, parts.heldout, task.loss, most=64)
     points = [_point(0, oracle.cost, monitor.look(model), prepared)]

@@ -17,14 +17,14 @@ import torch
 from torch.nn import Module
 
 from ofmu.cli.interrupts import Pending
-from ofmu.cli.say import Bar
+from ofmu.cli.say import Bar, note
 from ofmu.core import vectors
-from ofmu.core.oracle import TorchOracle
 from ofmu.core.vectors import Vector
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
 from ofmu.engine.measuring import Monitor
+from ofmu.engine.oracles import build_oracle, curved
 from ofmu.engine.output import Output
 from ofmu.engine.prepare import UNIT, Parts, Prepared, Sources, frozen_copy, prepare
 from ofmu.errors import UserError
@@ -103,7 +103,10 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
 
 def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Bar, pending: Pending) -> None:
     """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
-    oracle = TorchOracle(job.module, autocast=torch.bfloat16 if job.autocast else None)
+    precision = torch.bfloat16 if job.autocast else None
+    oracle, backend = build_oracle(job.module, prepared.task, job.method, autocast=precision)
+    if curved(job.method):
+        note(str(backend))
     oracle.cost = progress.cost
     if progress.snapshot is not None:
         vectors.assign(oracle.params, progress.snapshot["parameters"])

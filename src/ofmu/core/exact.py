@@ -51,7 +51,9 @@ class Exact:
     def _forward(self, part: Part) -> tuple[Tensor, Tensor]:
         # fused attention has no second derivative on most devices; the plain kernel has
         with self._oracle.precision(full=True), sdpa_kernel(SDPBackend.MATH):
-            return part.sums(self._loss, self._oracle.model)
+            value, weight = part.sums(self._loss, self._oracle.model)
+        self._oracle.look(value)
+        return value, weight
 
     def _gradient(self, value: Tensor) -> Vector:
         """The gradient of one part's sum, with its graph."""

@@ -139,15 +139,11 @@ class _Watch(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def kinks(run: Callable[[], Any], holding: bool = False) -> frozenset[str]:
-    """The kinked operations on the way from the parameters through `run`; holding: those that cannot be held.
+def kinks(run: Callable[[], Any]) -> frozenset[str]:
+    """The kinked operations of `run` on what depends on the parameters.
 
-    Functional ones are found like modules, as it is the aten operations of one pass that are looked at.
+    Functional ones are found like modules: it is the aten operations of one pass that are looked at.
     """
     with _Watch() as watch:
-        if holding:
-            with Held(activations=True):
-                run()
-        else:
-            run()
+        run()
     return frozenset(watch.found)

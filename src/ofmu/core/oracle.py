@@ -7,95 +7,27 @@ derivatives are exact (`core.exact`) or differences of gradients (`core.differen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
 from . import vectors
+from .checks import check_fields, check_graph, check_model, held_kinks
 from .differenced import Differenced
 from .differences import Steps
 from .exact import Exact
 from .group import Alone, Group, Part, split
-from .kinks import Held, kinks
+from .kinks import Held
+from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
 from .terms import Loss, Terms, extra_passes
 from .vectors import Vector
 
-Products = Literal["exact", "differences"]
-Scheme = Literal["central", "forward"]
-Field = Callable[[], Vector]  # a vector field at the current parameters, such as ∇Φ
-
-
-class Evaluation(Protocol):
-    """A loss at the current parameters; its gradient is computed when asked for."""
-
-    @property
-    def value(self) -> float:
-        """The mean loss."""
-        ...
-
-    def grad(self) -> Vector:
-        """∇L (call once: the graph is freed)."""
-        ...
-
-
-class Linearization(Protocol):
-    """A loss with its gradient and curvature at the current parameters, on one graph."""
-
-    value: float
-    grad: Vector
-    work: float  # sample-gradients so far
-
-    def hvp(self, v: Vector, last: bool = False) -> Vector:
-        """H v, H = ∇²L, a new vector; last: no other product will be asked for, and memory may go."""
-        ...
-
-    def here(self) -> Linearization:
-        """The same loss, its active set and branches held as they were, at the parameters as they are now."""
-        ...
-
-
-class Oracle(Protocol):
-    """Everything a method may ask of the model."""
-
-    params: Vector
-    names: list[str]
-    cost: float
-
-    def values(self, loss: Loss, batch: Any) -> Terms:
-        """The terms of the loss, without a graph."""
-        ...
-
-    def evaluate(self, loss: Loss, batch: Any) -> Evaluation:
-        """The loss now, its gradient on request."""
-        ...
-
-    def grad(self, loss: Loss, batch: Any) -> tuple[float, Vector]:
-        """The mean loss and its gradient."""
-        ...
-
-    def linearize(self, loss: Loss, batch: Any, slot: str, again: bool = False) -> Linearization:
-        """Value, gradient and Hessian-vector products.
-
-        slot names the loss for remembered step sizes; again: a field made of these will be differentiated once
-        more, by `directional`.
-        """
-        ...
-
-    def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
-        """J v, J the symmetric Jacobian of `field`, a gradient field that was linearised `again`.
-
-        at: its value here, with its graph where there is one; work: the sample-gradients that `at` took.
-        """
-        ...
-
-    def move(self, alpha: float, v: Vector) -> None:
-        """θ ← θ + αv."""
-        ...
+__all__ = ["Evaluation", "Field", "Known", "Linearization", "Oracle", "Products", "Scheme", "TorchOracle"]
 
 
 class TorchOracle:
@@ -123,15 +55,12 @@ class TorchOracle:
     ) -> None:
         if outer == "exact" and products != "exact":
             raise ValueError("oracle: outer='exact' differentiates the products, so it needs products='exact'")
+        check_model(model)
+        check_fields(model, "exact" in (products, outer))
         self.model = model.eval()
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in trained]
         self.params: Vector = [p for _, p in trained]
-        if not self.params:
-            raise ValueError("oracle: the model has no trainable parameter (requires_grad is False everywhere)")
-        half = {p.dtype for p in self.params} - {torch.float32, torch.float64}
-        if half:
-            raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
         if micro is not None and micro < 1:
             raise ValueError(f"oracle: micro is {micro}, expected at least 1 sample, or None for the whole batch")
         self.device = self.params[0].device
@@ -140,7 +69,14 @@ class TorchOracle:
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
         self.steps = Steps(self.params)
-        self._kinked: bool | None = None
+        self._kinked: bool | None = None  # whether there are branches to hold; unknown before the first probe
+        self.looked = False  # whether a graph was looked at for what breaks double backward
+
+    def look(self, value: Tensor) -> None:
+        """Check the graph of the first loss that will be differentiated twice."""
+        if not self.looked:
+            check_graph(value)
+            self.looked = True
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
@@ -180,7 +116,7 @@ class TorchOracle:
         parts = self.parts(batch)
         if len(parts) > 1:
             self.spend(parts, 1, loss)
-            return _Known(*self.gradient(loss, parts))
+            return Known(*self.gradient(loss, parts))
         self.spend(parts, 1 / 3, loss)
         return _Pending(self, loss, parts[0])
 
@@ -212,23 +148,21 @@ class TorchOracle:
         """Value, gradient and Hessian-vector products. Cost b, and 2b a product (forward differences: b)."""
         parts, exact = self.parts(batch), self.products == "exact"
         if not exact or (again and self.outer == "differences"):
-            activations = self._kinks(loss, batch)
+            activations = self._kinks(loss, parts[0])
             parts = [replace(part, held=Held(activations)) for part in parts]
         if exact:
             return Exact(self, loss, parts, again and self.outer == "exact")
         return Differenced(self, loss, parts, slot, central=again or self.scheme == "central")
 
-    def _kinks(self, loss: Loss, batch: Any) -> bool:
+    def _kinks(self, loss: Loss, part: Part) -> bool:
         """Whether the model has branches to hold in probes; found once. Raises where one cannot be held."""
         if self._kinked is None:
-            sample = batch[:1].to(self.device)
-            self._kinked = bool(kinks(lambda: loss(self.model, sample)))
-            left = kinks(lambda: loss(self.model, sample), holding=True) if self._kinked else ()
-            if left:
-                raise ValueError(
-                    f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch "
-                    "cannot be held in a probe; use products='exact', outer='exact'"
+            sample, one = Part(part.batch[:1], 1), self.zeros(()) + 1
+            self._kinked = held_kinks(
+                lambda held: self.group.gradient(
+                    replace(sample, held=held).sums(loss, self.model)[0], self.params, one
                 )
+            )
         return self._kinked
 
     def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
@@ -272,13 +206,3 @@ class _Pending:
 
     def both(self) -> tuple[float, Vector]:
         return self.value, self._oracle.group.gradient(self._sum, self._oracle.params, self._seed)
-
-
-class _Known:
-    """A loss whose gradient was computed with it."""
-
-    def __init__(self, value: float, grad: Vector) -> None:
-        self.value, self._grad = value, grad
-
-    def grad(self) -> Vector:
-        return self._grad

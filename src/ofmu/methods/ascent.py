@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..core import vectors
-from ..core.inner import inner, penalty_gradient
+from ..core.inner import Inner, penalty_gradient
 from ..core.oracle import Oracle
 from ..core.terms import Loss
-from ..core.vectors import Vector
+from ..core.vectors import Vector, combine
 from ..tasks import Batch, Targets, Task
 
 KEPT, NEW = 0.9, 0.1  # weights of the running mean of squared ascent gradients
@@ -54,19 +54,21 @@ def halve_overshoot(
         oracle.move(-alpha, direction)
 
 
-def stationarity_push(
-    oracle: Oracle,
-    forget: tuple[Loss, Batch],
-    retain: tuple[Loss, Batch],
-    weigh: Callable[[Vector, Vector], float],
-) -> tuple[Vector, float]:
-    """(∇‖∇Φ‖², ‖∇Φ‖) with β = weigh(g_f, ∇cos); zero where there is no cosine (every target reached)."""
-    try:
-        parts = inner(oracle, forget, retain, again=True)
-        beta = weigh(parts.forget_grad, parts.similarity_grad)
-        return penalty_gradient(oracle, parts, beta), vectors.length(parts.gradient(beta))
-    except ZeroDivisionError:
-        return vectors.zeros_like(oracle.params), 0.0
+def direction_cosine(a: Vector, b: Vector) -> float:
+    """cos(a, b); 0 where either vanishes."""
+    size = vectors.length(a) * vectors.length(b)
+    return float(vectors.dot(a, b)) / size if size > 0 else 0.0
+
+
+def lagrangian_push(
+    oracle: Oracle, parts: Inner, beta: float, rho: float, multiplier: Vector, reach: float
+) -> tuple[Vector, Vector]:
+    """(∇²Φ (λ + 2ρ∇Φ), the next λ), of the constraint ∇Φ = 0 in the augmented Lagrangian."""
+    phi = [x.detach() for x in parts.gradient(beta)]
+    direction = combine(2 * rho, phi, 1.0, multiplier) if multiplier else vectors.scale(2 * rho, phi)
+    push = vectors.scale(0.5, penalty_gradient(oracle, parts, beta, direction))
+    most, length = reach * 2 * rho * vectors.length(phi), vectors.length(direction)
+    return push, direction if length <= most else vectors.scale(most / length, direction)
 
 
 def first(batch: Batch, most: int) -> Batch:

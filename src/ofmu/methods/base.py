@@ -27,11 +27,13 @@ class Descent:
             return torch.optim.SGD(params, lr=self.lr)
         return torch.optim.AdamW(params, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
 
-    def apply(self, optimizer: torch.optim.Optimizer, params: Vector, grad: Vector) -> None:
-        """θ ← one optimiser step along −grad."""
+    def apply(self, optimizer: torch.optim.Optimizer, params: Vector, grad: Vector, factor: float = 1.0) -> None:
+        """θ ← one optimiser step along −grad, at `factor` times the rate."""
         for p, g in zip(params, grad, strict=True):
             p.grad = g.detach()
         if self.clip is not None:
             torch.nn.utils.clip_grad_norm_(params, self.clip)
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr * factor
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -18,9 +18,10 @@ from typing import Literal
 import torch
 
 from ..core import vectors
-from ..core.inner import inner
-from ..core.oracle import Evaluation, Oracle
-from ..core.schedule import Geometric, Relative
+from ..core.inner import Inner, between, inner, penalty_gradient
+from ..core.oracle import Evaluation, Known, Linearization, Oracle
+from ..core.schedule import Geometric, Lagrangian, Memory, Penalty, Priority, Relative
+from ..core.similarity import Cosine, Measure
 from ..core.terms import Loss
 from ..core.vectors import Vector, combine, dot
 from ..losses import NLL, Bounded, Objective, Plausible
@@ -29,12 +30,13 @@ from .ascent import (
     NEAR,
     adam_scaled,
     balanced_weight,
+    direction_cosine,
     first,
     halve_overshoot,
+    lagrangian_push,
     mean_over_forget,
     mean_target,
     repaired_level,
-    stationarity_push,
     step_length,
 )
 from .base import Descent, Log
@@ -43,7 +45,8 @@ from .base import Descent, Log
 @dataclass
 class OFMUState:
     """round: outer iterations done. size: ‖θ₀‖. moments: running mean of squared ascent gradients (scaling =
-    "adam"), over `ascents` steps.
+    "adam"), over `ascents` steps. growths, mark: the penalty's memory; multiplier: λ of an augmented Lagrangian.
+    pull: the last ∇Sim, `age` steps old, used again while `lazy` (`refresh`).
     """
 
     optimizer: torch.optim.Optimizer
@@ -51,6 +54,12 @@ class OFMUState:
     round: int = 0
     ascents: int = 0
     moments: Vector = field(default_factory=list)
+    growths: int = 0
+    mark: float = math.inf
+    multiplier: Vector = field(default_factory=list)
+    pull: Vector = field(default_factory=list)
+    age: int = 0
+    lazy: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,14 @@ class OFMU:
 
     forget: what is ascended. Bounded at the unseen level, Φ has a maximum (cross-entropy has none, and its
         saturation passes for stationarity: a destroyed model).
-    beta, balanced: weight of the cosine. Balanced, β is relative: d = g_f − β (‖g_f‖/‖∇cos‖) ∇cos, since near a
-        minimum ‖∇cos‖ is hundreds of times ‖g_f‖.
+    beta, balanced: weight of the similarity. Balanced, β is relative: d = g_f − β (‖g_f‖/‖∇Sim‖) ∇Sim, since near
+        a minimum ‖∇cos‖ is hundreds of times ‖g_f‖.
+    similarity: Sim (`ofmu.core.similarity`), the printed cosine unless said otherwise.
+    curvature_batch: samples of each batch that ∇Sim and the penalty's outer product are taken on; where that is
+        the whole batch, the gradients of its linearisation serve the step too, and nothing is computed twice.
+    refresh, drift: ∇Sim is taken every `refresh`-th ascent step and used again in between, until a fresh one has a
+        cosine below `drift` with the one that it replaces: from then on it is taken at every step.
+    priority: how much forgetting counts against retention, over the outer iterations; ½ is neutral.
     inner_steps: T, at most; fewer once the target holds.
     scaling, rate: "fixed": η = rate (printed). "raw": a step of length ≤ rate · ‖θ₀‖ along d. "adam": d is
         divided by the root of g_f's running mean square, and a step is ≤ rate · (outer lr) · √(#parameters):
@@ -83,12 +98,16 @@ class OFMU:
     beta: float = 0.1
     curvature_batch: int = 32
     balanced: bool = True
+    similarity: Measure = field(default_factory=Cosine)
+    refresh: int = 1
+    drift: float = 0.9
+    priority: Priority = field(default_factory=Priority)
     inner_steps: int = 5
     scaling: Literal["fixed", "raw", "adam"] = "raw"
     rate: float = 0.01
     overshoot: float | None = None
     hold: float | None = 0.9
-    penalty: Geometric | Relative | None = field(default_factory=Relative)
+    penalty: Penalty | None = field(default_factory=Relative)
     outer: Descent = field(default_factory=lambda: Descent("sgd", 0.3, clip=0.3))
     repair: tuple[int, int] = (5, 60)
     slack: float | None = 0.05
@@ -98,6 +117,8 @@ class OFMU:
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
             raise ValueError(f"OFMU: balanced beta is {self.beta}, expected 0 ≤ β < 1 (else d may not ascend L_f)")
+        if self.refresh < 1:
+            raise ValueError(f"OFMU: refresh is {self.refresh}, expected at least 1 (a fresh ∇Sim at every step)")
         if not 1 <= self.repair[0] <= self.repair[1]:
             raise ValueError(f"OFMU: repair is {self.repair}, expected 1 ≤ fewest ≤ most")
 
@@ -156,6 +177,11 @@ class OFMU:
         """What its two objectives need."""
         return self.forget.needs | self.retain.needs
 
+    @property
+    def curved(self) -> bool:
+        """Whether second derivatives are asked for."""
+        return self.beta != 0 or self.penalty is not None
+
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
         """A fresh optimiser, and the size of θ₀."""
         moments = vectors.zeros_like(oracle.params) if self.scaling == "adam" else []
@@ -178,12 +204,13 @@ class OFMU:
         last, numbers = None, {"ascents": 0.0}
         for _ in range(self.inner_steps):
             batch = task.forget.next(task.forget_batch)
-            point = oracle.evaluate(loss, batch)
+            point, line = self._look(oracle, state, loss, batch)
             target = mean_target(task.targets, batch.rows.tolist())
             numbers["forget_objective"] = point.value
             if self.hold is not None and target is not None and point.value >= self.hold * target:
                 continue
-            grad, direction = self._direction(task, oracle, state, (loss, batch), point)
+            grad = point.grad()  # before any probe: differences move the parameters that its graph saved
+            direction = self._direction(task, oracle, state, (loss, batch), grad, line)
             reach = vectors.length(direction)
             if reach == 0.0:
                 continue
@@ -196,21 +223,61 @@ class OFMU:
             numbers["ascents"] += 1
         return numbers, last
 
+    def _look(
+        self, oracle: Oracle, state: OFMUState, loss: Loss, batch: Batch
+    ) -> tuple[Evaluation, Linearization | None]:
+        """L_f here; with its curvature where ∇Sim is due on the same samples, which then shares the gradient."""
+        if self.beta == 0 or self._reusable(state) or len(batch) > self.curvature_batch:
+            return oracle.evaluate(loss, batch), None
+        line = oracle.linearize(loss, batch, slot="forget")
+        return Known(line.value, line.grad), line
+
     def _direction(
-        self, task: Task, oracle: Oracle, state: OFMUState, forget: tuple[Loss, Batch], point: Evaluation
-    ) -> tuple[Vector, Vector]:
-        """(g_f, d): the forget gradient and the ascent direction."""
-        grad = direction = point.grad()  # before any probe: differences move the parameters that its graph saved
+        self,
+        task: Task,
+        oracle: Oracle,
+        state: OFMUState,
+        forget: tuple[Loss, Batch],
+        grad: Vector,
+        line: Linearization | None,
+    ) -> Vector:
+        """D, the ascent direction, from the forget gradient."""
+        direction = grad
         if self.beta != 0:
-            few = self.curvature_batch
-            retain = self.retain.bind(task), task.retain.next(min(few, task.retain_batch))
-            with suppress(ZeroDivisionError):  # one gradient vanishes: there is no angle between them to change
-                parts = inner(oracle, (forget[0], first(forget[1], few)), retain)
-                direction = combine(1.0, grad, -self._weight(grad, parts.similarity_grad), parts.similarity_grad)
+            pull = self._pull(task, oracle, state, forget, line)
+            if pull is not None:
+                direction = combine(1.0, grad, -self._weight(grad, pull), pull)
         if self.scaling == "adam":
             state.ascents += 1
             direction = adam_scaled(direction, grad, state.moments, state.ascents)
-        return grad, direction
+        return direction
+
+    def _reusable(self, state: OFMUState) -> bool:
+        return state.lazy and bool(state.pull) and state.age < self.refresh
+
+    def _pull(
+        self,
+        task: Task,
+        oracle: Oracle,
+        state: OFMUState,
+        forget: tuple[Loss, Batch],
+        line: Linearization | None,
+    ) -> Vector | None:
+        """∇Sim, fresh or recent; None where one gradient vanishes: there is no angle to change."""
+        if self._reusable(state):
+            state.age += 1
+            return state.pull
+        few = self.curvature_batch
+        retain = self.retain.bind(task), task.retain.next(min(few, task.retain_batch))
+        try:
+            f = line or oracle.linearize(forget[0], first(forget[1], few), slot="forget")
+            pull = between(oracle, f, oracle.linearize(*retain, slot="retain"), self.similarity).similarity_grad
+        except ZeroDivisionError:
+            return None
+        if self.refresh > 1 and state.lazy:
+            state.lazy = not state.pull or direction_cosine(pull, state.pull) >= self.drift
+            state.pull, state.age = (pull, 1) if state.lazy else ([], 0)
+        return pull
 
     def _weight(self, forget_grad: Vector, similarity_grad: Vector) -> float:
         return balanced_weight(self.beta, forget_grad, similarity_grad) if self.balanced else self.beta
@@ -219,12 +286,13 @@ class OFMU:
         self, oracle: Oracle, state: OFMUState, reach: float, value: float, target: float | None, slope: float
     ) -> float:
         """How far to go along d̂: the fixed rate, or the trust radius cut at the Polyak length."""
+        rate = self.rate * self.priority.factors(state.round)[0]
         if self.scaling == "fixed":
-            return self.rate * reach
+            return rate * reach
         if self.scaling == "raw":
-            radius = self.rate * state.size
+            radius = rate * state.size
         else:
-            radius = self.rate * self.outer.lr * math.sqrt(sum(p.numel() for p in oracle.params))
+            radius = rate * self.outer.lr * math.sqrt(sum(p.numel() for p in oracle.params))
         return step_length(radius, value, target, slope)
 
     # outer loop
@@ -240,22 +308,53 @@ class OFMU:
         numbers: dict[str, float] = {}
         for j in range(most):
             batch = task.retain.next(task.retain_batch)
-            point = oracle.evaluate(loss, batch)
-            average = point.value if j == 0 else self.memory * average + (1 - self.memory) * point.value
+            parts, point = None, None
+            if j == 0 and forget_batch is not None and self.penalty is not None:
+                parts = self._parts(task, oracle, forget_batch, (loss, batch))
+                numbers["stationarity"] = 0.0
+            if parts is not None and len(batch) <= self.curvature_batch:
+                value, grad = parts.retain_value, [g.detach() for g in parts.retain_grad]
+            else:
+                point = oracle.evaluate(loss, batch)
+                value = point.value
+            average = value if j == 0 else self.memory * average + (1 - self.memory) * value
             numbers |= {"retain_objective": average, "repairs": float(j)}
             if j >= fewest and (level is None or average <= level):
                 break
-            grad = point.grad()
-            if j == 0 and forget_batch is not None and self.penalty is not None:
-                few = self.curvature_batch
-                forget = self.forget.bind(task), first(forget_batch, few)
-                retain = loss, first(batch, few)
-                push, numbers["stationarity"] = stationarity_push(oracle, forget, retain, self._weight)
-                rho = self.penalty.weight(state.round, vectors.length(grad), vectors.length(push))
-                grad = combine(1.0, grad, rho, push)
-            self.outer.apply(state.optimizer, oracle.params, grad)
+            if point is not None:
+                grad = point.grad()
+            if parts is not None:
+                grad, numbers["stationarity"] = self._penalised(oracle, state, parts, grad)
+            self.outer.apply(state.optimizer, oracle.params, grad, self.priority.factors(state.round)[1])
             numbers["repairs"] = float(j + 1)
         return numbers
+
+    def _parts(self, task: Task, oracle: Oracle, forget_batch: Batch, retain: tuple[Loss, Batch]) -> Inner | None:
+        """∇Φ's parts, to be differentiated again; None where there is no similarity (every target reached)."""
+        few = self.curvature_batch
+        forget = self.forget.bind(task), first(forget_batch, few)
+        with suppress(ZeroDivisionError):
+            return inner(oracle, forget, (retain[0], first(retain[1], few)), self.similarity, again=True)
+        return None
+
+    def _penalised(self, oracle: Oracle, state: OFMUState, parts: Inner, grad: Vector) -> tuple[Vector, float]:
+        """(g_r with the penalty's push added, ‖∇Φ‖)."""
+        assert self.penalty is not None  # else there are no parts
+        beta = self._weight(parts.forget_grad, parts.similarity_grad)
+        stationarity = vectors.length(parts.gradient(beta))
+        if stationarity == 0.0:
+            return grad, 0.0
+        memory = self.penalty.observe(Memory(state.growths, state.mark), stationarity)
+        state.growths, state.mark = memory.growths, memory.last
+        if isinstance(self.penalty, Lagrangian):
+            rho = self.penalty.weight(state.round, 0.0, 0.0, memory)
+            push, state.multiplier = lagrangian_push(
+                oracle, parts, beta, rho, state.multiplier, self.penalty.reach
+            )
+            return combine(1.0, grad, 1.0, push), stationarity
+        push = penalty_gradient(oracle, parts, beta)
+        rho = self.penalty.weight(state.round, vectors.length(grad), vectors.length(push), memory)
+        return combine(1.0, grad, rho, push), stationarity
 
     def _holds(self, task: Task, oracle: Oracle, state: OFMUState) -> bool:
         """The exit rule: the target holds on the whole forget set, after repair, after enough iterations."""

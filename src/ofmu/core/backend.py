@@ -1,0 +1,178 @@
+"""Which derivatives for which model: chosen by looking at it, and said in words.
+
+| backend | ∇Φ | outer product | memory | right for |
+|---|---|---|---|---|
+| exact | double backward, 6 G | triple autograd, 18 G | highest | what autograd can differentiate thrice |
+| mixed | double backward, 6 G | forward difference, 12 G | middle | smooth, or with branches that can be held |
+| differences | forward differences, 4 G | difference of a difference, 12 G | lowest | the same; sharded too |
+
+G: one gradient of the batch. The outer product's price includes its ∇Φ.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from .checks import check_graph, check_model, held_kinks, sharded
+from .group import Part
+from .kinks import Held
+from .oracle import Products, Scheme
+from .terms import Loss
+
+Name = Literal["exact", "mixed", "differences"]
+
+SMALL = 5_000_000  # parameters, frozen ones included; below, accuracy costs next to nothing
+PEAK: dict[Name, float] = {"exact": 11.0, "mixed": 5.0, "differences": 1.3}  # × a plain gradient's memory
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What was chosen, and why (words for a log). The three fields are `TorchOracle`'s arguments."""
+
+    name: Name
+    why: str
+
+    @property
+    def products(self) -> Products:
+        """Hessian-vector products."""
+        return "differences" if self.name == "differences" else "exact"
+
+    @property
+    def outer(self) -> Products:
+        """Outer products."""
+        return "exact" if self.name == "exact" else "differences"
+
+    @property
+    def scheme(self) -> Scheme:
+        """Forward: at float32 about 1e-3, at two thirds of central's price."""
+        return "forward"
+
+    def __str__(self) -> str:
+        return f"derivatives: {self.name} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides. bytes: a plain gradient's peak for one whole batch, estimated from a single sample."""
+
+    parameters: int
+    trained: int
+    adapter: bool
+    sharded: bool
+    attention: str | None
+    holdable: bool
+    kinked: bool
+    bytes: int
+    free: int | None
+
+
+def choose(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> Backend:
+    """The backend for this model, this loss and batches like this one, run `micro` samples at a time.
+
+    Costs two or three gradients of one sample. Raises ValueError for what no backend does right.
+    """
+    check_model(model)
+    return decide(inspect(model, loss, batch, micro))
+
+
+def decide(facts: Facts) -> Backend:
+    """Sharding and fused attention rule out autograd; kinks that cannot be held rule out differences."""
+    size = f"{facts.trained:,} trained parameters" + (" of an adapter" if facts.adapter else "")
+    impossible = _no_double_backward(facts)
+    if not facts.holdable:
+        if impossible:
+            raise ValueError(
+                f"oracle: {impossible}, so second derivatives must be differences, and the network has branches "
+                "that cannot be held in a probe; use smooth activations (SiLU, GELU)"
+            )
+        return Backend("exact", "the network has kinks that differences cannot hold")
+    if impossible:
+        return Backend("differences", impossible)
+    kinds = "kinks held in probes" if facts.kinked else "smooth"
+    if facts.parameters <= SMALL and _fits(facts, "exact"):
+        return Backend("exact", f"small: {size}")
+    if _fits(facts, "mixed"):
+        return Backend("mixed", f"{kinds}, {size}, double backward fits in memory")
+    return Backend("differences", f"{kinds}, {size}, double backward needs more memory than is free")
+
+
+def _no_double_backward(facts: Facts) -> str | None:
+    if facts.sharded:
+        return "the parameters are sharded"
+    if facts.attention is not None and facts.attention not in ("eager", "sdpa"):
+        return f"{facts.attention} has no second derivative"
+    return None
+
+
+def _fits(facts: Facts, name: Name) -> bool:
+    return facts.free is None or PEAK[name] * facts.bytes <= facts.free
+
+
+def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> Facts:
+    """Looks at the model, and runs one sample: what it does counts, not what its modules are called."""
+    params = list(model.parameters())
+    trained = [p for p in params if p.requires_grad]
+    device = trained[0].device
+    sample = batch[:1].to(device)
+    model.eval()
+    kept = _activations(model, loss, sample, params)
+
+    def gradient(held: Held | None) -> None:
+        value, _ = Part(sample, 1, held=held).sums(loss, model)
+        if sharded(model):  # a sharded module supports nothing else
+            value.backward()
+            for p in trained:
+                p.grad = None
+        else:
+            torch.autograd.grad(value, trained, allow_unused=True)
+
+    kinked, holdable = False, True
+    try:
+        kinked = held_kinks(gradient)
+    except ValueError:
+        kinked, holdable = True, False
+    return Facts(
+        parameters=sum(p.numel() for p in params),
+        trained=sum(p.numel() for p in trained),
+        adapter=hasattr(model, "peft_config"),
+        sharded=sharded(model),
+        attention=getattr(getattr(model, "config", None), "_attn_implementation", None),
+        holdable=holdable,
+        kinked=kinked,
+        bytes=kept * min(len(batch), micro or len(batch)) + 2 * sum(p.numel() * p.element_size() for p in trained),
+        free=free_memory(device),
+    )
+
+
+def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor]) -> int:
+    """Bytes that a backward pass of one sample keeps."""
+    own = {p.untyped_storage().data_ptr() for p in params if not hasattr(p, "to_local")}
+    sizes: dict[int, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        place = x.untyped_storage()
+        if place.data_ptr() not in own:
+            sizes[place.data_ptr()] = place.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        value, _ = loss(model, sample).sums()
+    check_graph(value)
+    return sum(sizes.values())
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Free bytes on the device; None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,95 @@
+"""What no derivative can be right for is refused, with a remedy, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from .kinks import Held, kinks
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def sharded(model: Module) -> bool:
+    """Whether any parameter is a DTensor."""
+    return any(hasattr(p, "to_local") for p in model.parameters())
+
+
+def check_model(model: Module) -> None:
+    """Raises ValueError for a model whose gradients would be wrong, or silently those of one rank."""
+    trained = {id(p): p for p in model.parameters() if p.requires_grad}
+    if not trained:
+        raise ValueError("oracle: the model has no trainable parameter (requires_grad is False everywhere)")
+    half = {p.dtype for p in trained.values()} - set(FLOATS)
+    if half:
+        raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if "DistributedDataParallel" in kinds:
+        raise ValueError(
+            "oracle: the model is wrapped in DistributedDataParallel, under which autograd.grad is silently that "
+            "of one rank; pass model.module, and the ranks as group="
+        )
+    if kinds & {"FSDPModule", "FullyShardedDataParallel"} and not sharded(model):
+        raise ValueError(
+            "oracle: the model is wrapped for sharding, but no parameter is a DTensor: sharding is not engaged; "
+            "use torch.distributed.fsdp.fully_shard on a device that supports it"
+        )
+    for name, part in model.named_modules():
+        if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None and id(part.weight) in trained:
+            raise ValueError(
+                f"oracle: embedding {name!r} has padding_idx {part.padding_idx}, which drops the gradient of real "
+                "tokens of that id (often the end of text); set its padding_idx to None"
+            )
+
+
+def check_fields(model: Module, exact: bool) -> None:
+    """Raises ValueError where second derivatives by autograd are asked of sharded parameters."""
+    if exact and sharded(model):
+        raise ValueError(
+            "oracle: the parameters are sharded, and sharded modules support .backward() only; use "
+            "products='differences', outer='differences'"
+        )
+
+
+def check_graph(value: Tensor) -> None:
+    """Raises ValueError where reentrant checkpointing cuts the graph: double backward is then silently wrong."""
+    if reentrant(value):
+        raise ValueError(
+            "oracle: the model uses reentrant gradient checkpointing, under which double backward is silently "
+            "wrong; checkpoint with use_reentrant=False"
+        )
+
+
+def reentrant(value: Tensor) -> bool:
+    """Whether a reentrant checkpoint is in the graph of a loss."""
+    seen, waiting = set(), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if "CheckpointFunction" in node.name():
+            return True
+        seen.add(node)
+        waiting += [later for later, _ in node.next_functions]
+    return False
+
+
+def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:
+    """Whether a model has branches to be held in probes; ValueError where one cannot be.
+
+    gradient: runs one sample forward and backward, holding what it is given. The backward pass is watched too:
+    non-reentrant checkpointing runs the network again there, where nothing is held.
+    """
+    if not kinks(lambda: gradient(None)):
+        return False
+    left = kinks(lambda: gradient(Held(activations=True)))
+    if left:
+        raise ValueError(
+            f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch cannot be "
+            "held in a probe; use products='exact', outer='exact', or smooth activations (SiLU, GELU)"
+        )
+    return True
