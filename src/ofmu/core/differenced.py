@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .differences import Place
 from .group import Part
 from .terms import Loss
 from .vectors import Vector
@@ -16,10 +17,14 @@ class Differenced:
     """Differences of gradients on the same batch; every branch that was taken at θ is held (`core.kinks`).
 
     First-order memory, any attention kernel, sharded parameters. central: two gradients a product, else one.
+    again: the products will be differenced once more.
     """
 
-    def __init__(self, oracle: TorchOracle, loss: Loss, parts: list[Part], slot: str, central: bool) -> None:
-        self._oracle, self._loss, self._parts, self._slot, self._central = oracle, loss, parts, slot, central
+    def __init__(
+        self, oracle: TorchOracle, loss: Loss, parts: list[Part], slot: str, central: bool, again: bool
+    ) -> None:
+        self._oracle, self._loss, self._parts, self._slot = oracle, loss, parts, slot
+        self._central, self._again = central, again
         self.work = 0.0
         self.value, self.grad = self._gradient()
 
@@ -29,10 +34,11 @@ class Differenced:
 
     def hvp(self, v: Vector, last: bool = False) -> Vector:
         """H v ≈ (g(θ+εv) − g(θ)) / ε, or (g(θ+εv) − g(θ−εv)) / 2ε."""
+        place: Place = "inside" if self._again else "alone"
         return self._oracle.steps.difference(
-            lambda: self._gradient()[1], v, self.grad, self._slot, central=self._central
+            lambda: self._gradient()[1], v, self.grad, self._slot, central=self._central, place=place
         )
 
     def here(self) -> Differenced:
         """The same, with the same branches, at the parameters as they are now."""
-        return Differenced(self._oracle, self._loss, self._parts, self._slot, self._central)
+        return Differenced(self._oracle, self._loss, self._parts, self._slot, self._central, self._again)

@@ -7,13 +7,16 @@ one. What decides the error is how much the *field* changes, so the step is chos
     η^(1/2)     forward:  (g(θ+εv) − g(θ)) / ε        one evaluation
     η^(1/3)     central:  (g(θ+εv) − g(θ−εv)) / 2ε    two
 
-η is the rounding of the parameters' type for a gradient; for a field that is a central difference itself it is
-taken as 4 eps^(2/3), four times the error of such a difference at its best.
+η is the rounding eps of the parameters' type for a gradient; for a field that is a difference itself it is taken
+as eps^(2/3), the error of a central difference at its best. A difference of a difference is central outside, where
+the truncation is large, and may be forward inside, at three times the usual change: the truncation of the two
+inner differences is nearly the same and cancels, so what matters inside is the noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
@@ -24,6 +27,8 @@ PROBE = 1e-4  # ‖εv‖/‖θ‖ of the very first step
 REACH = (1e-8, 1e-1)  # no step is shorter or longer than this, relative to ‖θ‖
 BAND = 3.0  # a change within this factor of the wanted one will do
 TRIALS = 4
+
+Place = Literal["alone", "inside", "outside"]
 
 
 class Steps:
@@ -39,10 +44,13 @@ class Steps:
         self.relative: dict[str, float] = {}
         self.eps = torch.finfo(params[0].dtype).eps
 
-    def wanted(self, central: bool, nested: bool) -> float:
-        """The relative change of the field that a step shall cause; nested: the field is differenced itself."""
-        noise = 4 * self.eps ** (2 / 3) if nested else self.eps
-        return noise ** (1 / 3) if central else noise**0.5
+    def wanted(self, central: bool, place: Place = "alone") -> float:
+        """The relative change of the field that a step shall cause; place: in a difference of a difference."""
+        if place == "outside":
+            return self.eps ** (2 / 9)
+        if central:
+            return self.eps ** (1 / 3)
+        return self.eps**0.5 * (3 if place == "inside" else 1)
 
     def difference(
         self,
@@ -52,7 +60,7 @@ class Steps:
         slot: str,
         *,
         central: bool = True,
-        nested: bool = False,
+        place: Place = "alone",
     ) -> Vector:
         """J v of `field`, a new vector; `at` = field(θ). θ comes back bit for bit.
 
@@ -68,7 +76,7 @@ class Steps:
             )
         unit = (vectors.length(self.params) or 1.0) / length
         with vectors.restored(self.params) as saved:
-            moved, epsilon = self._moved(field, v, at, size, unit, slot, self.wanted(central, nested), saved)
+            moved, epsilon = self._moved(field, v, at, size, unit, slot, self.wanted(central, place), saved)
             if not central:
                 return vectors.difference_(moved, at, 1 / epsilon)
             vectors.assign(self.params, saved)

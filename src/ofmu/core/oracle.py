@@ -35,11 +35,11 @@ class TorchOracle:
 
     The module is put in evaluation mode (dropout off, BatchNorm on its running statistics: two probes of one
     point must agree, and buffers stay untouched). products and outer choose exact or differenced
-    Hessian-vector products and outer products; scheme is that of the differences ("forward" takes central products
-    where they are differenced again). autocast is the precision of first-order passes; second derivatives are
-    always taken without it (under bf16 autocast differences are noise). micro: most samples that are run together
-    (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks that share every
-    batch. `ofmu.core.backend` chooses among all this and says why.
+    Hessian-vector products and outer products; scheme is that of the differences, but the outer one over
+    differenced products is always central. autocast is the precision of first-order passes; second derivatives
+    are always taken without it (under bf16 autocast differences are noise). micro: most samples that are run
+    together (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks that
+    share every batch. `ofmu.core.backend` chooses among all this and says why.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class TorchOracle:
             parts = [replace(part, held=Held(activations)) for part in parts]
         if exact:
             return Exact(self, loss, parts, again and self.outer == "exact")
-        return Differenced(self, loss, parts, slot, central=again or self.scheme == "central")
+        return Differenced(self, loss, parts, slot, self.scheme == "central", again)
 
     def _kinks(self, loss: Loss, part: Part) -> bool:
         """Whether the model has branches to hold in probes; found once. Raises where one cannot be held."""
@@ -173,8 +173,9 @@ class TorchOracle:
             seeds = vectors.scale(1 / self.group.size, v)
             found = torch.autograd.grad(at, self.params, grad_outputs=seeds, materialize_grads=True)
             return self.group.sum(list(found))
-        central, nested = self.scheme == "central", self.products == "differences"
-        return self.steps.difference(field, v, at, "outer", central=central, nested=nested)
+        if self.products == "differences":
+            return self.steps.difference(field, v, at, "outer", central=True, place="outside")
+        return self.steps.difference(field, v, at, "outer", central=self.scheme == "central")
 
     def move(self, alpha: float, v: Vector) -> None:
         """θ ← θ + αv, in place."""

@@ -1,0 +1,392 @@
+"""Every backend's accuracy as a number, in float32, on every kind of network; what is chosen, what is refused."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+
+from ofmu.core import vectors
+from ofmu.core.backend import Backend, Facts, choose, decide
+from ofmu.core.inner import inner, penalty_gradient
+from ofmu.core.kinks import Held
+from ofmu.core.oracle import TorchOracle
+from ofmu.engine.language import from_scratch
+from ofmu.engine.oracles import build_oracle
+from ofmu.engine.pretrained import quiet_peft
+from ofmu.errors import UserError
+from ofmu.losses import Bounded, Plausible, class_nll, token_nll
+from ofmu.methods import OFMU, build_method
+from ofmu.tasks import Batch
+from small import images, llama, task, texts
+
+BETA = 0.7
+BACKENDS = {
+    "exact": {},
+    "mixed": {"outer": "differences", "scheme": "forward"},
+    "forward": {"products": "differences", "outer": "differences", "scheme": "forward"},
+    "central": {"products": "differences", "outer": "differences"},
+}
+TINY = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+
+
+def _smooth(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def _cnn(act: type[nn.Module] = nn.SiLU, pool: type[nn.Module] = nn.AvgPool2d) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Unflatten(1, (1, 2, 2)),
+        nn.Conv2d(1, 3, 2, padding=1),
+        nn.BatchNorm2d(3),
+        act(),
+        pool(2, stride=1),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    )
+    with torch.no_grad():
+        net(torch.randn(32, 4))  # running statistics worth having
+    return net.eval()
+
+
+def _text(attention: str, adapter: bool = False) -> nn.Module:
+    net = from_scratch(TINY, 0)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(3.0)  # away from uniform predictions, where nothing bends
+    net.config._attn_implementation = attention
+    if adapter:
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(1)
+        with quiet_peft():
+            net = get_peft_model(net, LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.0))
+        for name, p in net.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(p, std=0.3)
+    return net.eval()
+
+
+NETS = {
+    "mlp": _smooth,
+    "cnn": _cnn,
+    "relu": lambda: _cnn(nn.ReLU, nn.MaxPool2d),
+    "llama, eager": lambda: _text("eager"),
+    "llama, sdpa": lambda: _text("sdpa"),
+    "lora": lambda: _text("eager", adapter=True),
+}
+
+
+def _problem(name: str):
+    """(float32 network, loss, forget batch, retain batch)."""
+    net = NETS[name]()
+    if "l" in name and name not in ("mlp", "relu"):
+        return net, token_nll, texts(3, 1).batch(range(3)), texts(4, 2).batch(range(4))
+    forget, retain = images(5, 1).batch(range(5)), images(9, 2).batch(range(9))
+    return (
+        net,
+        class_nll,
+        *(replace(b, inputs={"pixel_values": b.inputs["pixel_values"].float()}) for b in (forget, retain)),
+    )
+
+
+def _double(batch: Batch) -> Batch:
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in batch.inputs.items()}
+    return replace(batch, inputs=inputs)
+
+
+def _direction(params: list[torch.Tensor]) -> list[torch.Tensor]:
+    torch.manual_seed(3)
+    return [torch.randn_like(p) for p in params]
+
+
+def _reference(name: str):
+    """(H_f v, ∇Φ, ∇‖∇Φ‖²) by nothing but autograd on the formulas, in float64."""
+    net, loss, *pair = _problem(name)
+    net = net.double()
+    params = [p for p in net.parameters() if p.requires_grad]
+    with sdpa_kernel(SDPBackend.MATH):
+        values = [loss(net, _double(batch)).mean() for batch in pair]
+    f, r = (torch.cat([g.flatten() for g in _grads(value, params)]) for value in values)
+    v = torch.cat([x.flatten() for x in _direction([p.float() for p in params])]).double()
+    hv = _grads(f @ v, params)
+    phi = _grads(values[0] - BETA * (f @ r) / (f.norm() * r.norm()), params)
+    push = _grads(sum((x * x).sum() for x in phi), params)
+    return hv, phi, push
+
+
+def _grads(value, params):
+    return torch.autograd.grad(value, params, create_graph=True, materialize_grads=True)
+
+
+def _error(found, expected) -> float:
+    pairs = list(zip(found, expected, strict=True))
+    gap = sum(float((a.detach().double() - b.detach()).square().sum()) for a, b in pairs)
+    return (gap / sum(float(b.detach().square().sum()) for _, b in pairs)) ** 0.5
+
+
+# The promised accuracies. A single forward product is good to 1e-3 or a little more; what OFMU uses, ∇Φ, to 1e-3.
+MOST = {
+    "exact": (1e-5, 1e-5, 1e-5),
+    "mixed": (1e-5, 1e-5, 3e-2),
+    "forward": (2e-3, 1e-3, 3e-2),
+    "central": (1e-3, 1e-3, 3e-2),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_accuracy_in_float32_with_automatic_steps(name):
+    expected = _reference(name)
+    net, loss, forget, retain = _problem(name)
+    for backend, options in BACKENDS.items():
+        oracle = TorchOracle(copy.deepcopy(net), **options)
+        for _ in range(2):  # cold, and with remembered steps
+            hv = oracle.linearize(loss, forget, slot="x").hvp(_direction(oracle.params))
+            parts = inner(oracle, (loss, forget), (loss, retain), again=True)
+            phi = inner(oracle, (loss, forget), (loss, retain)).gradient(BETA)
+            push = penalty_gradient(oracle, parts, BETA)
+            errors = [_error(a, b) for a, b in zip((hv, phi, push), expected, strict=True)]
+            print(
+                f"{name:13} {backend:8}",
+                *(f"{w} {e:.1e}" for w, e in zip(("HVP", "∇Φ", "outer"), errors, strict=True)),
+            )
+            assert all(e <= most for e, most in zip(errors, MOST[backend], strict=True)), (backend, errors)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_probes_restore_parameters_and_buffers_bit_for_bit_and_dropout_is_off(backend):
+    net, loss, forget, retain = _problem("cnn")
+    net = nn.Sequential(*net, nn.Dropout(0.5)).train()
+    oracle = TorchOracle(net, **BACKENDS[backend])
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for _ in range(2):
+        penalty_gradient(oracle, inner(oracle, (loss, forget), (loss, retain), again=True), BETA)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("backend", "phi", "push", "total"),
+    [("exact", 6, 18, 48), ("mixed", 6, 12, 42), ("forward", 4, 12, 32), ("central", 6, 18, 48)],
+)
+def test_a_printed_iteration_makes_exactly_the_derivatives_that_it_needs(backend, phi, push, total):
+    samples = images(8, 1)
+    samples.pixels = samples.pixels.float()
+    given = task(samples, samples)
+    oracle = TorchOracle(_smooth(), **BACKENDS[backend])
+    method = OFMU.paper(inner_steps=5, inner_lr=1e-3, outer_lr=1e-3)
+    state = method.init(given, oracle)
+    for _ in range(2):  # steps are found in the first iteration
+        oracle.cost = 0.0
+        state, _ = method.step(given, oracle, state)
+    assert oracle.cost == pytest.approx(8 * total)
+    assert 5 * phi + push == total
+
+
+def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_right():
+    _, loss, forget, _ = _problem("mlp")
+    net = nn.Sequential(nn.Linear(4, 1000), nn.ReLU(), nn.Linear(1000, 3))
+    v = _direction(list(net.parameters()))
+    exact = TorchOracle(net).linearize(loss, forget, slot="x").hvp(v)
+    oracle = TorchOracle(net, **BACKENDS["central"])
+    held = oracle.linearize(loss, forget, slot="x").hvp(v)
+    assert _error(held, exact) < 1e-3
+    oracle._kinked = False  # as if the network were smooth
+    oracle.steps.relative.clear()
+    assert _error(oracle.linearize(loss, forget, slot="x").hvp(v), exact) > 1e-2
+
+
+def test_held_activations_are_the_activations():
+    torch.manual_seed(0)
+    x = torch.randn(4, 2, 6, 6)
+    acts = (
+        nn.ReLU(),
+        nn.ReLU(inplace=True),
+        nn.LeakyReLU(0.2),
+        nn.PReLU(2),
+        nn.ReLU6(),
+        nn.Hardtanh(),
+        nn.MaxPool2d(2),
+    )
+    for act in acts:
+        held = Held(activations=True)
+        for _ in range(2):
+            with held:
+                assert torch.equal(act(3 * x), act(3 * x)), act
+        with held:
+            assert not torch.equal(act(-3 * x), act(3 * x.clone())), act  # -3x with the branches of 3x
+
+
+def test_plausible_alternatives_hold_their_active_set():
+    net, samples = llama(), texts(3, 1)
+    batch = samples.batch(range(3))
+    losses = token_nll(net, batch)
+    tau = [v[w > 0].detach() + 1e-6 for v, w in zip(losses.values, losses.weights, strict=True)]
+    bound = Plausible(Bounded("token", gate=False), 0.3).bind(task(samples, samples, tau, unseen=llama(1)))
+    v = _direction(list(net.parameters()))
+    exact = TorchOracle(net).linearize(bound, batch, slot="x").hvp(v)
+    found = TorchOracle(net, **BACKENDS["central"]).linearize(bound, batch, slot="x").hvp(v)
+    assert _error(found, exact) < 1e-3
+
+
+# ---- what is chosen
+
+
+FACTS = Facts(1_000, 1_000, False, False, None, True, False, 10, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "why"),
+    [
+        ({}, "exact", "small"),
+        ({"parameters": 10**8}, "mixed", "double backward fits"),
+        ({"parameters": 10**8, "kinked": True}, "mixed", "kinks held"),
+        ({"free": 60}, "mixed", "double backward fits"),
+        ({"free": 40}, "differences", "more memory than is free"),
+        ({"free": None, "parameters": 10**8}, "mixed", "fits"),
+        ({"holdable": False, "kinked": True, "free": 1}, "exact", "kinks that differences cannot hold"),
+        ({"sharded": True}, "differences", "sharded"),
+        ({"attention": "flash_attention_2"}, "differences", "flash_attention_2"),
+        ({"attention": "sdpa", "adapter": True}, "exact", "of an adapter"),
+    ],
+)
+def test_the_choice_and_its_reason(change, name, why):
+    found = decide(replace(FACTS, **change))
+    assert found.name == name
+    assert why in str(found)
+
+
+def test_a_network_that_no_backend_can_do_is_refused():
+    with pytest.raises(ValueError, match="cannot be held"):
+        decide(replace(FACTS, holdable=False, sharded=True))
+
+
+class Functional(nn.Module):
+    """A kink that no module shows."""
+
+    def __init__(self, kink):
+        super().__init__()
+        self.first, self.last, self.kink = nn.Linear(4, 6), nn.Linear(6, 3), kink
+
+    def forward(self, x):
+        return self.last(self.kink(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("kink", "kinked", "holdable"),
+    [
+        (torch.tanh, False, True),
+        (torch.relu, True, True),
+        (lambda x: x.clamp(min=0.0), True, False),
+        (lambda x: torch.maximum(x, -x), True, False),
+        (lambda x: x * torch.ones(6).clamp_min(0), False, True),  # no parameter on the way
+        (
+            lambda x: checkpoint(torch.relu, x, use_reentrant=False),
+            True,
+            False,
+        ),  # runs again, where nothing is held
+        (lambda x: checkpoint(torch.tanh, x, use_reentrant=False), False, True),
+    ],
+)
+def test_what_a_network_does_decides_not_what_its_modules_are_called(kink, kinked, holdable):
+    from ofmu.core.backend import inspect
+
+    net, _, batch, _ = _problem("mlp")
+    net = Functional(kink)
+    facts = inspect(net, class_nll, batch)
+    assert (facts.kinked, facts.holdable) == (kinked, holdable)
+    oracle = TorchOracle(net, **BACKENDS["forward"])
+    if holdable:
+        oracle.linearize(class_nll, batch, slot="x")
+        return
+    assert choose(net, class_nll, batch).name == "exact"
+    with pytest.raises(ValueError, match="use products='exact'"):
+        oracle.linearize(class_nll, batch, slot="x")
+
+
+def test_the_engine_says_what_it_chose_and_asks_only_for_methods_that_bend():
+    given = task(images(4, 1), images(4, 2), [0.5] * 4)
+    oracle, backend = build_oracle(_smooth().double(), given, OFMU())
+    assert (backend.name, oracle.outer) == ("exact", "exact")
+    assert str(backend) == "derivatives: exact (small: 51 trained parameters)"
+    _, backend = build_oracle(_smooth().double(), given, build_method("graddiff", "image"))
+    assert "no second derivative" in backend.why
+    _, backend = build_oracle(_smooth().double(), given, OFMU(), backend=Backend("differences", "asked for"))
+    assert backend.products == "differences"
+
+
+# ---- what is refused
+
+
+class DistributedDataParallel(nn.Module):
+    """A wrapper of that name."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+
+class FSDPModule(DistributedDataParallel):
+    """A wrapper for sharding that did not shard."""
+
+
+def _padded() -> nn.Module:
+    return nn.Sequential(nn.Embedding(5, 3, padding_idx=2), nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (DistributedDataParallel(_smooth()), "pass model.module"),
+        (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
+        (_padded(), "padding_idx 2.*set its padding_idx to None"),
+        (_smooth().bfloat16(), "expected float32"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_with_a_remedy(model, message):
+    with pytest.raises(ValueError, match=message):
+        TorchOracle(model)
+    with pytest.raises(UserError, match=message):
+        build_oracle(model, task(images(4, 1), images(4, 2), [0.5] * 4), OFMU())
+
+
+def test_a_frozen_embedding_may_pad():
+    net = _padded()
+    net[0].requires_grad_(False)
+    assert TorchOracle(net).names == ["1.weight", "1.bias"]
+
+
+def test_reentrant_checkpointing_is_refused_where_it_would_be_silently_wrong():
+    _, _, batch, _ = _problem("mlp")
+    net = Functional(lambda x: checkpoint(torch.tanh, x, use_reentrant=True))
+    for ask in (
+        lambda: TorchOracle(net).linearize(class_nll, batch, slot="x"),
+        lambda: choose(net, class_nll, batch),
+    ):
+        with pytest.raises(ValueError, match="use_reentrant=False"):
+            ask()
+
+
+def test_vectors_of_their_own_memory():
+    x = torch.ones(3)
+    out = vectors.owned([x, x, torch.zeros(()).expand(3)], [torch.ones(1)])
+    torch._foreach_add_(out, 1.0)
+    assert [v.tolist() for v in out] == [[2.0] * 3, [2.0] * 3, [1.0] * 3]
+    assert vectors.owned([x], [x])[0] is not x
