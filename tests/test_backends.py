@@ -81,7 +81,7 @@ def _text(attention: str, adapter: bool = False) -> nn.Module:
             net = get_peft_model(net, LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.0))
         for name, p in net.named_parameters():
             if "lora_B" in name:
-                nn.init.normal_(p, std=0.3)
+                nn.init.normal_(p, std=0.05)
     return net.eval()
 
 
@@ -143,12 +143,12 @@ def _error(found, expected) -> float:
     return (gap / sum(float(b.detach().square().sum()) for _, b in pairs)) ** 0.5
 
 
-# The promised accuracies. A single forward product is good to 1e-3 or a little more; what OFMU uses, ∇Φ, to 1e-3.
+# The promised accuracies: one gradient more is good to 1e-3 or a little worse, two to 1e-4 or a little worse.
 MOST = {
     "exact": (1e-5, 1e-5, 1e-5),
     "mixed": (1e-5, 1e-5, 3e-2),
-    "forward": (2e-3, 1e-3, 3e-2),
-    "central": (1e-3, 1e-3, 3e-2),
+    "forward": (2e-3, 2e-3, 3e-2),
+    "central": (3e-4, 3e-4, 3e-2),
 }
 
 
