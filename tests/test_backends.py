@@ -258,7 +258,7 @@ FACTS = Facts(1_000, 1_000, False, False, None, True, False, 10, 10_000)
         ({}, "exact", "small"),
         ({"parameters": 10**8}, "mixed", "double backward fits"),
         ({"parameters": 10**8, "kinked": True}, "mixed", "kinks held"),
-        ({"free": 60}, "mixed", "double backward fits"),
+        ({"free": 100}, "mixed", "double backward fits"),
         ({"free": 40}, "differences", "more memory than is free"),
         ({"free": None, "parameters": 10**8}, "mixed", "fits"),
         ({"holdable": False, "kinked": True, "free": 1}, "exact", "kinks that differences cannot hold"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,15 +45,19 @@ def cosine(a: Vector, b: Vector) -> Pullback:
     of g_f is noise, and the third derivatives of its cosine overflow): a ZeroDivisionError says which one.
     """
     aa, bb = dot(a, a), dot(b, b)
-    lost = torch.finfo(aa.dtype).eps ** 2
     for name, square, other in (("first", aa, bb), ("second", bb, aa)):
-        if float(square.detach()) <= lost * float(other.detach()):
+        if _lost(square, other):
             raise ZeroDivisionError(f"cosine: the {name} gradient vanishes, so the similarity is undefined there")
     na, nb = aa.sqrt(), bb.sqrt()
     c = dot(a, b) / (na * nb)
     u = combine(1 / (na * nb), b, -c / aa, a)
     w = combine(1 / (na * nb), a, -c / bb, b)
     return Pullback(c, u, w)
+
+
+def _lost(square: Tensor, other: Tensor) -> bool:
+    """Whether a squared norm is nothing beside another, in their precision."""
+    return float(square.detach()) <= torch.finfo(square.dtype).eps ** 2 * float(other.detach())
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,8 @@ class PerLayer:
             layers.setdefault(name.rpartition(".")[0], []).append(i)
         found = {}
         for layer, rows in layers.items():
-            part_a, part_b = [a[i] for i in rows], [b[i] for i in rows]
-            if float(dot(part_a, part_a).detach()) > 0 and float(dot(part_b, part_b).detach()) > 0:
-                found[layer] = cosine(part_a, part_b)
+            with suppress(ZeroDivisionError):
+                found[layer] = cosine([a[i] for i in rows], [b[i] for i in rows])
         if not found:
             raise ZeroDivisionError("per-layer cosine: no layer in which both gradients are other than zero")
         u, w = nothing_like(a), nothing_like(b)
@@ -123,7 +127,7 @@ class Projection:
     def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
         """S, u, w."""
         bb = dot(b, b)
-        if float(bb.detach()) == 0.0:
+        if _lost(bb, dot(a, a)):
             raise ZeroDivisionError("projection: the second gradient is zero, so there is nothing to project on")
         s = dot(a, b) / bb.sqrt()
         return Pullback(s, scale(1 / bb.sqrt(), b), combine(1 / bb.sqrt(), a, -s / bb, b))
