@@ -147,8 +147,8 @@ def _page(cells: Sequence[Cell], settings: Settings, command: str) -> Page:
         limits=[
             f"{settings.train:,} images: the network learns them by heart and tests poorly. Numbers compare with "
             "each other, not with published ones.",
-            "Network, recipe and OFMU's preset for images were settled on other splits of these images (seeds "
-            "from 100 up) and on digits; the other methods' presets were not tuned.",
+            "Network, recipe and OFMU's preset for images were settled on other splits of these images (seed "
+            "100) and on digits; the other methods' presets were not tuned.",
             RULE,
             "Seconds are wall time on a machine that others used too: compare gradient-equivalents.",
             "GradDiff, NPO and FineTune have no exit rule: they spend the whole budget, wherever that leads.",
