@@ -1,0 +1,213 @@
+"""The convex case: quadratics, where every assumption of the theory holds and every limit has a closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .problems import Point, Quadratic
+from .rates import added_by_noise, estimate, geometric, log_spaced, slopes
+from .runs import Measure, Numbers, anchored, ascended, follow, theta
+
+INNER_LR = 0.5  # half of 1/L_Φ
+Rows = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run."""
+
+    seeds: int
+    T: tuple[int, ...]
+    K: int
+    together: tuple[int, ...]
+    rho: tuple[float, ...]
+    sigma2: tuple[float, ...]
+    noisy_K: int
+
+
+FULL = Size(5, (0, 1, 5, 20), 300, (4, 8, 16, 32, 64), (1.0, 3.0, 10.0, 30.0), (1e-4, 1e-3, 1e-2, 1e-1), 200)
+SMOKE = Size(2, (0, 2), 12, (2, 4), (1.0, 3.0), (1e-3, 1e-2), 16)
+
+
+def measured(q: Quadratic, T: int, rho: float, inner_lr: float = INNER_LR) -> Measure:
+    """F − F* and ‖∇F‖² after the outer step; ‖∇Φ‖² and the squared distance to the bi-level solution after the
+    inner loop that would follow it.
+    """
+    problem, target = q.problem(), q.bilevel()
+    least = problem.penalised(Point(q.minimiser(rho)), rho)[0]
+
+    def measure(model: nn.Module, k: int) -> dict[str, float]:
+        value, square = problem.penalised(model, rho)
+        end = ascended(problem, model, T, inner_lr)
+        phi = sum(float(g.square().sum()) for g in problem.inner_gradient(end))
+        away = float((theta(end) - target).square().sum())
+        return {"gap": value - least, "gradient": square, "stationarity": phi, "bilevel": away}
+
+    return measure
+
+
+def quadratics(size: Size) -> list[Quadratic]:
+    """One random instance per seed."""
+    return [Quadratic.random(seed) for seed in range(size.seeds)]
+
+
+def outer_lr(q: Quadratic, rho: float) -> float:
+    """1/L_F."""
+    return 1 / q.smoothness(rho)
+
+
+def run(q: Quadratic, T: int, K: int, rho: float = 1.0, at: Sequence[int] | None = None) -> Numbers:
+    """The printed algorithm, β = 0, fixed ρ, η_out = 1/L_F."""
+    method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=outer_lr(q, rho), rho=rho)
+    return follow(q.problem(), method, K, measured(q, T, rho), at=at)
+
+
+def limit(q: Quadratic, T: int, rho: float = 1.0) -> dict[str, float]:
+    """The same measures at the algorithm's fixed point, from the closed form."""
+    point = Point(q.fixed_point(T, INNER_LR, outer_lr(q, rho), rho))
+    return measured(q, T, rho)(point, 0)
+
+
+def over_K(size: Size, say: Say) -> Rows:
+    """T fixed, K growing: curves, the closed-form limits, and the slope of F − F* over K before its floor."""
+    instances, ks = quadratics(size), log_spaced(size.K)
+    rows: Rows = {"k": ks, "T": {}}
+    for T in size.T:
+        say(f"convex: T = {T}, K = {size.K}, {size.seeds} instances")
+        runs = [run(q, T, size.K, at=ks) for q in instances]
+        limits = [limit(q, T) for q in instances]
+        rows["T"][str(T)] = {
+            name: {
+                "curve": [geometric([r[name][i] for r in runs]) for i in range(len(ks))],
+                "limit": estimate([point[name] for point in limits]),
+            }
+            for name in ("gap", "gradient", "stationarity", "bilevel")
+        } | {"slope": slopes(ks, [r["gap"] for r in runs])}
+    rows["bound"] = [geometric([_classic(q, k) for q in instances]) for k in ks]
+    return rows
+
+
+def _classic(q: Quadratic, k: int, rho: float = 1.0) -> float:
+    """‖θ⁰ − θ*‖² L_F / (2k): gradient descent's bound on F − F* for a convex F, with the constants of this problem."""
+    start = theta(q.problem().start())
+    return float((start - q.minimiser(rho)).square().sum()) * q.smoothness(rho) / (2 * k)
+
+
+def together(size: Size, say: Say) -> Rows:
+    """T = K: the regime that would make O(1/K) + O(K/T²) vanish."""
+    say(f"convex: T = K up to {size.together[-1]}")
+    runs = [[run(q, K, K, at=[K]) for K in size.together] for q in quadratics(size)]
+    names = ("gap", "gradient", "stationarity", "bilevel")
+    return {"K": list(size.together)} | {
+        name: {
+            "curve": [geometric([r[i][name][0] for r in runs]) for i in range(len(size.together))],
+            "slope": slopes(size.together, [[max(x[name][0], 1e-300) for x in r] for r in runs]),
+        }
+        for name in names
+    }
+
+
+def over_T(size: Size) -> Rows:
+    """What is left after K → ∞, by T, from the closed form that `over_K` checks against runs."""
+    ts, instances = log_spaced(256, 8), quadratics(size)
+    limits = [[limit(q, T) for T in ts] for q in instances]
+    return {"T": ts} | {
+        name: [geometric([each[i][name] for each in limits]) for i in range(len(ts))]
+        for name in ("gap", "stationarity", "bilevel")
+    }
+
+
+def other_reading(size: Size, say: Say) -> Rows:
+    """The outer step taken from θ⁽ᵏ⁾ with the gradient at the inner loop's end."""
+    T, ks = size.T[-1], log_spaced(size.K)
+    say(f"convex: the other reading of the outer step, T = {T}")
+    runs = []
+    for q in quadratics(size):
+        method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=outer_lr(q, 1.0), rho=1.0)
+        numbers = anchored(q.problem(), method, size.K, measured(q, 0, 1.0))
+        runs.append([numbers["gap"][k - 1] for k in ks])
+    return {"T": T, "k": ks, "gap": [geometric([r[i] for r in runs]) for i in range(len(ks))]}
+
+
+def penalty_to_infinity(size: Size, say: Say) -> Rows:
+    """ρ large and steps kept stable: how many outer iterations halve the distance to the bi-level solution."""
+    T, most = size.T[-1] // 4 or 1, 40 * size.K
+    rows = []
+    for q in quadratics(size)[:3]:
+        say("convex: rising ρ with η_out = 1/L_F")
+        rows.append([_halving(q, T, rho, most) for rho in size.rho])
+    return {
+        "rho": list(size.rho),
+        "T": T,
+        "iterations": [estimate([r[i] for r in rows]) for i in range(len(size.rho))],
+        "slope": slopes([2 * rho for rho in size.rho], rows),
+    }
+
+
+def _halving(q: Quadratic, T: int, rho: float, most: int) -> float:
+    """Outer iterations until ‖θ' − θ_bi-level‖² is half of what the first inner loop left of it."""
+    problem = q.problem()
+    method = problem.printed(T=T, inner_lr=INNER_LR, outer_lr=outer_lr(q, rho), rho=rho)
+    target = q.bilevel()
+    first: list[float] = []
+
+    def measure(model: nn.Module, k: int) -> dict[str, float]:
+        away = float((theta(ascended(problem, model, T, INNER_LR)) - target).square().sum())
+        first.append(away)
+        return {"done": 2e9 if away <= first[0] / 2 else 0.0}
+
+    return follow(problem, method, most, measure)["k"][-1]
+
+
+def growing(size: Size, say: Say, start: float = 0.1, growth: float = 1.1) -> Rows:
+    """ρ_k = ρ₀γᵏ at a fixed η_out: the iteration at which the run blows up, and the one predicted from the spectrum."""
+    T, seen, predicted = 1, [], []
+    for q in quadratics(size):
+        lr = outer_lr(q, 1.0)
+        method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=lr, rho=start, growth=growth)
+        gaps = follow(q.problem(), method, 400, measured(q, T, 1.0))["gradient"]
+        lowest = min(range(len(gaps)), key=gaps.__getitem__)
+        seen.append(float(next(k for k in range(lowest, len(gaps)) if gaps[k] > 10 * gaps[lowest]) + 1))
+        predicted.append(float(_first_unstable(q, T, lr, start, growth)))
+    say(f"convex: geometric ρ at a fixed step: rises from iteration {estimate(seen)}")
+    return {
+        "start": start,
+        "growth": growth,
+        "T": T,
+        "unstable from": estimate(predicted),
+        "risen tenfold at": estimate(seen),
+    }
+
+
+def _first_unstable(q: Quadratic, T: int, lr: float, start: float, growth: float) -> int:
+    """The first k whose cycle has spectral radius > 1."""
+    k = 0
+    while float(abs(_eigenvalues(q, T, lr, start * growth**k))) <= 1:
+        k += 1
+    return k + 1
+
+
+def _eigenvalues(q: Quadratic, T: int, lr: float, rho: float) -> float:
+    return float(torch.linalg.eigvals(q.cycle(T, INNER_LR, lr, rho)).abs().max())
+
+
+def noise(size: Size, say: Say) -> Rows:
+    """Gradient noise of variance σ²: what it adds to the floor of F − F*, mean over the last half of the run."""
+    T, K = size.T[1], size.noisy_K
+    added: list[list[float]] = []
+    for seed, q in enumerate(quadratics(size)):
+        say(f"convex: noise, T = {T}, instance {seed}")
+        method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=outer_lr(q, 1.0), rho=1.0)
+        tails = []
+        for s2 in (0.0, *size.sigma2):
+            gaps = follow(q.problem(), method, K, measured(q, T, 1.0), sigma=math.sqrt(s2), seed=seed)["gap"]
+            tails.append(sum(gaps[K // 2 :]) / len(gaps[K // 2 :]))
+        added.append([tail - tails[0] for tail in tails[1:]])
+    return {"T": T, "sigma2": list(size.sigma2)} | added_by_noise(size.sigma2, added)

@@ -1,0 +1,108 @@
+"""The operations that are measured: each derivative, one printed outer iteration, one of the default recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ...core import vectors
+from ...core.inner import inner, penalty_gradient
+from ...core.oracle import TorchOracle
+from ...engine.loop import unlearn
+from ...losses import NLL
+from ...methods import OFMU, Descent, Scalarised
+from ...tasks import Method
+from .workloads import Workload
+
+T, RATE = 5, 1e-5  # steps so short that repeats see the same model
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How derivatives are taken, and the least number of gradients each operation needs with it.
+
+    hvp: a gradient and one product. phi: ∇Φ. outer: ∇Φ and ∇‖∇Φ‖². An exact product costs 2 beside the gradient's
+    1, a central difference 2, a forward difference 1; triple autograd costs twice what it goes back through.
+    """
+
+    name: str
+    make: Callable[[Workload], TorchOracle]
+    hvp: float
+    phi: float
+    outer: float
+
+    @property
+    def printed(self) -> float:
+        """T inner steps and the outer one; g_r comes with ∇Φ."""
+        return T * self.phi + self.outer
+
+
+def _oracle(products: str, outer: str) -> Callable[[Workload], TorchOracle]:
+    return lambda w: TorchOracle(w.model, products=products, outer=outer)  # type: ignore[arg-type]
+
+
+BACKENDS: Mapping[str, Backend] = {
+    b.name: b
+    for b in (
+        Backend("exact", _oracle("exact", "exact"), 3, 6, 18),
+        Backend("mixed", _oracle("exact", "differences"), 3, 6, 18),
+        Backend("differences", _oracle("differences", "differences"), 3, 6, 18),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Something to time. least: its theoretical minimum in gradients (None: it depends on the path)."""
+
+    name: str
+    action: Callable[[], object]
+    least: float | None
+
+
+def derivatives(w: Workload, backend: Backend) -> list[Operation]:
+    """Gradient, product, ∇Φ, outer product and printed iteration of one backend."""
+    oracle = backend.make(w)
+    forget, retain = ((w.loss, batch) for batch in w.batches)
+    v = vectors.copy_of(oracle.grad(*retain)[1])
+
+    def outer() -> object:
+        phi = inner(oracle, forget, retain).gradient(0.1)
+        return penalty_gradient(oracle, forget, retain, 0.1, phi)
+
+    return [
+        Operation("gradient", lambda: oracle.grad(*forget), 1),
+        Operation("gradient and H v", lambda: oracle.linearize(*forget, slot="forget").hvp(v), backend.hvp),
+        Operation("∇Φ", lambda: inner(oracle, forget, retain).gradient(0.1), backend.phi),
+        Operation("∇Φ and ∇‖∇Φ‖²", outer, backend.outer),
+        Operation(f"printed iteration, T = {T}", _iteration(w, printed(w), oracle), backend.printed),
+    ]
+
+
+def printed(w: Workload) -> OFMU:
+    """The printed algorithm on the whole batch."""
+    method = OFMU.paper(inner_steps=T, inner_lr=RATE, outer_lr=RATE)
+    return replace(method, curvature_batch=len(w.forget))
+
+
+def recipe(w: Workload) -> OFMU:
+    """The default recipe for the workload's kind of data, without its exit rule."""
+    method = OFMU.text(1e-4) if w.kind == "text" else OFMU()
+    return replace(method, rounds=None)
+
+
+def plain_descent() -> Method:
+    """Gradient descent on L_r: the least that the engine can be asked to do."""
+    return Scalarised(None, NLL(), Descent("sgd", RATE))
+
+
+def _iteration(w: Workload, method: Method, oracle: TorchOracle) -> Callable[[], object]:
+    """One step of the engine's loop, from a fresh state."""
+    task = w.task()
+    return lambda: next(unlearn(task, method, oracle, 1))
+
+
+def engine_step(w: Workload, method: Method, steps: int = 1) -> Callable[[], object]:
+    """`steps` steps of the engine's loop with exact derivatives."""
+    task, oracle = w.task(), TorchOracle(w.model)
+    return lambda: list(unlearn(task, method, oracle, steps))
