@@ -71,6 +71,8 @@ class Exact:
 
     def hvp(self, v: Vector, last: bool = False) -> Vector:
         """H v; last: the graph is not needed any more."""
+        if all(is_nothing(x) for x in v):
+            return vectors.zeros_like(self._oracle.params)
         if not self._keep:
             self.work += self._oracle.spend(self._parts, 3, self._loss)
             graphs = (self._gradient(self._forward(part)[0]) for part in self._parts)

@@ -70,6 +70,15 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Nothing:
+    """Sim = 0, everywhere defined: what stands for the similarity where β = 0. Its ∇ costs nothing."""
+
+    def __call__(self, a: Vector, b: Vector, names: Sequence[str]) -> Pullback:
+        """0, with a pullback of zeros."""
+        return Pullback(a[0].new_zeros(()), nothing_like(a), nothing_like(b))
+
+
+@dataclass(frozen=True)
 class SquaredCosine:
     """cos²: least at orthogonality, from either side. (u, w) = 2c · the cosine's."""
 

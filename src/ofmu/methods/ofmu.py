@@ -11,6 +11,7 @@ ascent is not enough. The defaults are the same two loops with one safeguard for
 from __future__ import annotations
 
 import math
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -21,7 +22,7 @@ from ..core import vectors
 from ..core.inner import Inner, between, inner, penalty_gradient
 from ..core.oracle import Evaluation, Known, Linearization, Oracle
 from ..core.schedule import Geometric, Lagrangian, Memory, Penalty, Priority, Relative
-from ..core.similarity import Cosine, Measure
+from ..core.similarity import Cosine, Measure, Nothing
 from ..core.terms import Loss
 from ..core.vectors import Vector, combine, dot
 from ..losses import NLL, Bounded, Objective, Plausible
@@ -146,6 +147,7 @@ class OFMU:
         return cls(
             forget=NLL(),
             beta=beta,
+            curvature_batch=sys.maxsize,
             balanced=False,
             inner_steps=inner_steps,
             scaling="fixed",
@@ -365,7 +367,8 @@ class OFMU:
         few = self.curvature_batch
         forget = self.forget.bind(task), first(forget_batch, few)
         with suppress(ZeroDivisionError):
-            return inner(oracle, forget, (retain[0], first(retain[1], few)), self.similarity, again=True)
+            measure = self.similarity if self.beta != 0 else Nothing()
+            return inner(oracle, forget, (retain[0], first(retain[1], few)), measure, again=True)
         return None
 
     def _penalised(self, oracle: Oracle, state: OFMUState, parts: Inner, grad: Vector) -> tuple[Vector, float]:

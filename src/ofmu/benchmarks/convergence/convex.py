@@ -32,7 +32,7 @@ class Size:
     noisy_K: int
 
 
-FULL = Size(5, (0, 1, 5, 20), 300, (4, 8, 16, 32, 64), (1.0, 3.0, 10.0, 30.0), (1e-4, 1e-3, 1e-2, 1e-1), 200)
+FULL = Size(4, (0, 1, 5, 20), 200, (4, 8, 16, 32), (1.0, 3.0, 10.0, 30.0), (1e-4, 1e-3, 1e-2, 1e-1), 120)
 SMOKE = Size(2, (0, 2), 12, (2, 4), (1.0, 3.0), (1e-3, 1e-2), 16)
 
 
@@ -138,7 +138,7 @@ def other_reading(size: Size, say: Say) -> Rows:
 
 def penalty_to_infinity(size: Size, say: Say) -> Rows:
     """ρ large and steps kept stable: how many outer iterations halve the distance to the bi-level solution."""
-    T, most = size.T[-1] // 4 or 1, 40 * size.K
+    T, most = size.T[-1] // 4 or 1, 10 * size.K
     rows = []
     for q in quadratics(size)[:3]:
         say("convex: rising ρ with η_out = 1/L_F")

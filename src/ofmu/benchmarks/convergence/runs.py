@@ -11,6 +11,7 @@ from ...core import vectors
 from ...core.inner import inner, penalty_gradient
 from ...core.oracle import TorchOracle
 from ...core.schedule import Geometric
+from ...core.similarity import Nothing
 from ...engine.loop import Diverged, unlearn
 from ...methods import OFMU
 from .problems import FAR, Problem
@@ -68,7 +69,7 @@ def anchored(problem: Problem, method: OFMU, K: int, measure: Measure) -> Number
             oracle.move(method.rate, oracle.grad(*forget)[1])
         for name, value in ({"k": float(k)} | measure(model, k)).items():
             found.setdefault(name, []).append(value)
-        push = penalty_gradient(oracle, forget, retain, 0.0, inner(oracle, forget, retain).gradient(0.0))
+        push = penalty_gradient(oracle, inner(oracle, forget, retain, Nothing(), again=True), 0.0)
         rho = method.penalty.weight(k - 1, 1.0, 1.0) if isinstance(method.penalty, Geometric) else 0.0
         step = vectors.combine(1.0, oracle.grad(*retain)[1], rho, push)
         vectors.assign(oracle.params, home)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...core import vectors
 from ...core.inner import inner, penalty_gradient
-from ...core.oracle import TorchOracle
+from ...core.oracle import Products, Scheme, TorchOracle
 from ...engine.loop import unlearn
 from ...losses import NLL
 from ...methods import OFMU, Descent, Scalarised
@@ -37,16 +37,18 @@ class Backend:
         return T * self.phi + self.outer
 
 
-def _oracle(products: str, outer: str) -> Callable[[Workload], TorchOracle]:
-    return lambda w: TorchOracle(w.model, products=products, outer=outer)  # type: ignore[arg-type]
+def _oracle(products: Products, outer: Products, scheme: Scheme) -> Callable[[Workload], TorchOracle]:
+    return lambda w: TorchOracle(w.model, products=products, outer=outer, scheme=scheme)
 
 
 BACKENDS: Mapping[str, Backend] = {
     b.name: b
     for b in (
-        Backend("exact", _oracle("exact", "exact"), 3, 6, 18),
-        Backend("mixed", _oracle("exact", "differences"), 3, 6, 18),
-        Backend("differences", _oracle("differences", "differences"), 3, 6, 18),
+        Backend("exact", _oracle("exact", "exact", "forward"), 3, 6, 18),
+        Backend("mixed, forward", _oracle("exact", "differences", "forward"), 3, 6, 12),
+        Backend("mixed, central", _oracle("exact", "differences", "central"), 3, 6, 18),
+        Backend("differences, forward", _oracle("differences", "differences", "forward"), 2, 4, 12),
+        Backend("differences, central", _oracle("differences", "differences", "central"), 3, 6, 18),
     )
 }
 
@@ -67,8 +69,7 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
     v = vectors.copy_of(oracle.grad(*retain)[1])
 
     def outer() -> object:
-        phi = inner(oracle, forget, retain).gradient(0.1)
-        return penalty_gradient(oracle, forget, retain, 0.1, phi)
+        return penalty_gradient(oracle, inner(oracle, forget, retain, again=True), 0.1)
 
     return [
         Operation("gradient", lambda: oracle.grad(*forget), 1),
@@ -81,8 +82,7 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
 
 def printed(w: Workload) -> OFMU:
     """The printed algorithm on the whole batch."""
-    method = OFMU.paper(inner_steps=T, inner_lr=RATE, outer_lr=RATE)
-    return replace(method, curvature_batch=len(w.forget))
+    return OFMU.paper(inner_steps=T, inner_lr=RATE, outer_lr=RATE)
 
 
 def recipe(w: Workload) -> OFMU:
