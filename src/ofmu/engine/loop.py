@@ -72,8 +72,9 @@ def unlearn(
     if resume is not None:
         state = _resumed(resume, task, oracle, state)
         first = resume["step"] + 1
+    good = vectors.copy_of(oracle.params)
     for step in range(first, steps + 1):
-        good = vectors.copy_of(oracle.params)
+        vectors.assign(good, oracle.params)
         try:
             state, log = method.step(task, oracle, state)
             _check_finite(step, log, oracle)

@@ -13,7 +13,7 @@ from ...core.terms import Loss
 from ...engine.language import TINY_LLAMA, from_scratch
 from ...engine.models import LoadedModel
 from ...engine.networks import CNN, CNNConfig
-from ...engine.trainable import apply_trainable, parse_trainable
+from ...engine.trainable import apply_trainable
 from ...losses import BASE_LOSSES
 from ...tasks import Batch, Kind, Samples, Stream, Targets, Task, TensorSamples
 
@@ -97,7 +97,7 @@ def llama(batch: int, length: int, adapter: bool, layers: int = 4) -> Workload:
     model = from_scratch({**TINY_LLAMA, "num_hidden_layers": layers}, 0, "eager")
     if adapter:
         loaded = LoadedModel(model, "text", "scratch")
-        model = apply_trainable(loaded, parse_trainable(f"lora:{RANK}"), 0).module
+        model = apply_trainable(loaded, f"lora:{RANK}").module
         with torch.no_grad():  # an adapter that has just been made has B = 0, and half of its gradients vanish
             for name, p in model.named_parameters():
                 if "lora_B" in name:
@@ -119,6 +119,6 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
     return {
         "cnn-relu": lambda: cnn("relu", 128),
         "cnn-silu": lambda: cnn("silu", 128),
-        "llama": lambda: llama(8, 48, False),
-        "lora": lambda: llama(8, 48, True),
+        "llama": lambda: llama(4, 48, False),
+        "lora": lambda: llama(4, 48, True),
     }

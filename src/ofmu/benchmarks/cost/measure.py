@@ -1,0 +1,132 @@
+"""One workload: every operation of every backend, the engine beside hand-written loops, and cheaper ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...core import vectors
+from ...core.oracle import TorchOracle
+from ...engine.loop import unlearn
+from . import bare
+from .cheaper import cheaper_ways
+from .counting import counted
+from .memory import peak
+from .operations import BACKENDS, RATE, Backend, T, derivatives, engine_step, plain_descent, printed, recipe
+from .timing import Action, Ratio, interleaved
+from .workloads import Workload
+
+Rows = dict[str, Any]
+STEPS = 5  # of plain descent, to time the engine's own work
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A workload with its unit of cost and the way back to the parameters it started from."""
+
+    w: Workload
+    repeats: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "saved", vectors.copy_of(self.w.params))
+
+    def reset(self) -> None:
+        """The parameters as they were."""
+        vectors.assign(self.w.params, self.saved)  # type: ignore[attr-defined]
+
+    def unit(self) -> object:
+        """One plain gradient: a hand-written forward and backward pass of one batch."""
+        return bare.gradient(self.w.model, self.w.params, self.w.kind, self.w.batches[0])
+
+    def ratios(self, actions: dict[str, Action], unit: Action | None = None) -> dict[str, Ratio]:
+        """Interleaved, in plain gradients or in `unit`."""
+        return interleaved(actions, unit or self.unit, self.repeats, self.reset)
+
+
+def measure(w: Workload, repeats: int) -> Rows:
+    """All numbers of one workload; memory in bytes."""
+    bench = Bench(w, repeats)
+    resident = sum(p.numel() * p.element_size() for p in w.model.parameters())
+    found: Rows = {
+        "name": w.name,
+        "batch": len(w.forget),
+        "parameters": sum(p.numel() for p in w.model.parameters()),
+        "trained": sum(p.numel() for p in w.params),
+        "gradient bytes": peak(bench.unit),
+        "parameter bytes": resident,
+    }
+    found["operations"] = [row for b in BACKENDS.values() for row in _backend(bench, b, found["gradient bytes"])]
+    found["engine"] = _engine(bench)
+    found["recipe"] = _recipe(bench)
+    found["cheaper"] = cheaper_ways(w, bench.ratios)
+    return found
+
+
+def _backend(bench: Bench, backend: Backend, unit_bytes: int) -> list[Rows]:
+    operations = derivatives(bench.w, backend)
+    times = bench.ratios({o.name: o.action for o in operations})
+    rows = []
+    for o in operations:
+        bench.reset()
+        with counted(bench.w.model) as calls:
+            o.action()
+        bench.reset()
+        used = peak(o.action)
+        rows.append(
+            {
+                "backend": backend.name,
+                "operation": o.name,
+                "gradients": times[o.name],
+                "least": o.least,
+                "memory": used / unit_bytes,
+                "bytes": used,
+                "forwards": calls.forwards,
+                "backwards": calls.backwards,
+            }
+        )
+    bench.reset()
+    return rows
+
+
+def _engine(bench: Bench) -> Rows:
+    """The engine's time over that of the same arithmetic by hand: the printed iteration and plain descent."""
+    w = bench.w
+
+    def by_hand() -> None:
+        bare.printed(
+            w.model, w.params, w.kind, w.batches, T=T, beta=0.1, inner_lr=RATE, outer_lr=RATE, rho=0.01
+        )
+
+    def descent() -> None:
+        for _ in range(STEPS):
+            bare.descent(w.model, w.params, w.kind, w.batches[1], RATE)
+
+    return {
+        "printed iteration": bench.ratios({"": engine_step(w, printed(w))}, by_hand)[""],
+        "plain descent": bench.ratios({"": engine_step(w, plain_descent(), STEPS)}, descent)[""],
+        "by hand against itself": bench.ratios({"": descent}, descent)[""],
+    }
+
+
+def _recipe(bench: Bench) -> Rows:
+    """One outer iteration of the default recipe: time, and the sample-gradients that its steps need."""
+    w, rows = bench.w, {}
+    for backend in (BACKENDS["exact"], BACKENDS["differences, forward"]):
+        bench.reset()
+        oracle = backend.make(w)
+        event = next(unlearn(w.task(), recipe(w), oracle, 1))
+        bench.reset()
+
+        def iterate(backend: Backend = backend) -> TorchOracle:
+            made = backend.make(w)
+            next(unlearn(w.task(), recipe(w), made, 1))
+            return made
+
+        rows[backend.name] = {
+            "gradients": bench.ratios({"": iterate})[""],
+            "counted": event.cost / len(w.forget),
+            "ascents": event.log.numbers["ascents"],
+            "outer steps": event.log.numbers["repairs"],
+        }
+    bench.reset()
+    return rows
