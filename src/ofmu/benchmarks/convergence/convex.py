@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .problems import Point, Quadratic
+from .problems import FAR, Point, Quadratic
 from .rates import added_by_noise, estimate, geometric, log_spaced, slopes
 from .runs import Measure, Numbers, anchored, ascended, follow, theta
 
@@ -29,7 +29,7 @@ class Size:
     together: tuple[int, ...]
     rho: tuple[float, ...]
     sigma2: tuple[float, ...]
-    noisy_K: int
+    noisy: int
 
 
 FULL = Size(4, (0, 1, 5, 20), 200, (4, 8, 16, 32), (1.0, 3.0, 10.0, 30.0), (1e-4, 1e-3, 1e-2, 1e-1), 120)
@@ -75,18 +75,18 @@ def limit(q: Quadratic, T: int, rho: float = 1.0) -> dict[str, float]:
     return measured(q, T, rho)(point, 0)
 
 
-def over_K(size: Size, say: Say) -> Rows:
+def fixed_inner(size: Size, say: Say) -> Rows:
     """T fixed, K growing: curves, the closed-form limits, and the slope of F − F* over K before its floor."""
     instances, ks = quadratics(size), log_spaced(size.K)
     rows: Rows = {"k": ks, "T": {}}
     for T in size.T:
         say(f"convex: T = {T}, K = {size.K}, {size.seeds} instances")
         runs = [run(q, T, size.K, at=ks) for q in instances]
-        limits = [limit(q, T) for q in instances]
+        ends = [limit(q, T) for q in instances]
         rows["T"][str(T)] = {
             name: {
                 "curve": [geometric([r[name][i] for r in runs]) for i in range(len(ks))],
-                "limit": estimate([point[name] for point in limits]),
+                "limit": estimate([point[name] for point in ends]),
             }
             for name in ("gap", "gradient", "stationarity", "bilevel")
         } | {"slope": slopes(ks, [r["gap"] for r in runs])}
@@ -95,7 +95,7 @@ def over_K(size: Size, say: Say) -> Rows:
 
 
 def _classic(q: Quadratic, k: int, rho: float = 1.0) -> float:
-    """‖θ⁰ − θ*‖² L_F / (2k): gradient descent's bound on F − F* for a convex F, with the constants of this problem."""
+    """‖θ⁰ − θ*‖² L_F / (2k): gradient descent's bound on F − F*, with the constants of this problem."""
     start = theta(q.problem().start())
     return float((start - q.minimiser(rho)).square().sum()) * q.smoothness(rho) / (2 * k)
 
@@ -114,12 +114,12 @@ def together(size: Size, say: Say) -> Rows:
     }
 
 
-def over_T(size: Size) -> Rows:
-    """What is left after K → ∞, by T, from the closed form that `over_K` checks against runs."""
+def limits(size: Size) -> Rows:
+    """What is left after K → ∞, by T, from the closed form that `fixed_inner` checks against runs."""
     ts, instances = log_spaced(256, 8), quadratics(size)
-    limits = [[limit(q, T) for T in ts] for q in instances]
+    found = [[limit(q, T) for T in ts] for q in instances]
     return {"T": ts} | {
-        name: [geometric([each[i][name] for each in limits]) for i in range(len(ts))]
+        name: [geometric([each[i][name] for each in found]) for i in range(len(ts))]
         for name in ("gap", "stationarity", "bilevel")
     }
 
@@ -161,22 +161,21 @@ def _halving(q: Quadratic, T: int, rho: float, most: int) -> float:
     def measure(model: nn.Module, k: int) -> dict[str, float]:
         away = float((theta(ascended(problem, model, T, INNER_LR)) - target).square().sum())
         first.append(away)
-        return {"done": 2e9 if away <= first[0] / 2 else 0.0}
+        return {"done": 2 * FAR if away <= first[0] / 2 else 0.0}
 
     return follow(problem, method, most, measure)["k"][-1]
 
 
 def growing(size: Size, say: Say, start: float = 0.1, growth: float = 1.1) -> Rows:
-    """ρ_k = ρ₀γᵏ at a fixed η_out: the iteration at which the run blows up, and the one predicted from the spectrum."""
+    """ρ_k = ρ₀γᵏ at a fixed η_out: when the run blows up, and when its spectrum says that it will."""
     T, seen, predicted = 1, [], []
     for q in quadratics(size):
         lr = outer_lr(q, 1.0)
         method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=lr, rho=start, growth=growth)
-        gaps = follow(q.problem(), method, 400, measured(q, T, 1.0))["gradient"]
-        lowest = min(range(len(gaps)), key=gaps.__getitem__)
-        seen.append(float(next(k for k in range(lowest, len(gaps)) if gaps[k] > 10 * gaps[lowest]) + 1))
+        ends = follow(q.problem(), method, 400, _until_risen(q))["k"]
+        seen.append(ends[-1])
         predicted.append(float(_first_unstable(q, T, lr, start, growth)))
-    say(f"convex: geometric ρ at a fixed step: rises from iteration {estimate(seen)}")
+    say(f"convex: geometric ρ at a fixed step: risen by iteration {estimate(seen)}")
     return {
         "start": start,
         "growth": growth,
@@ -186,21 +185,33 @@ def growing(size: Size, say: Say, start: float = 0.1, growth: float = 1.1) -> Ro
     }
 
 
+def _until_risen(q: Quadratic) -> Measure:
+    """Ends a run once ‖∇F‖² (ρ = 1) is ten times its least."""
+    problem, lowest = q.problem(), [math.inf]
+
+    def measure(model: nn.Module, k: int) -> dict[str, float]:
+        square = problem.penalised(model, 1.0)[1]
+        lowest[0] = min(lowest[0], square)
+        return {"risen": 2 * FAR if square > 10 * lowest[0] else 0.0}
+
+    return measure
+
+
 def _first_unstable(q: Quadratic, T: int, lr: float, start: float, growth: float) -> int:
     """The first k whose cycle has spectral radius > 1."""
     k = 0
-    while float(abs(_eigenvalues(q, T, lr, start * growth**k))) <= 1:
+    while _spectral_radius(q, T, lr, start * growth**k) <= 1:
         k += 1
     return k + 1
 
 
-def _eigenvalues(q: Quadratic, T: int, lr: float, rho: float) -> float:
+def _spectral_radius(q: Quadratic, T: int, lr: float, rho: float) -> float:
     return float(torch.linalg.eigvals(q.cycle(T, INNER_LR, lr, rho)).abs().max())
 
 
 def noise(size: Size, say: Say) -> Rows:
     """Gradient noise of variance σ²: what it adds to the floor of F − F*, mean over the last half of the run."""
-    T, K = size.T[1], size.noisy_K
+    T, K = size.T[1], size.noisy
     added: list[list[float]] = []
     for seed, q in enumerate(quadratics(size)):
         say(f"convex: noise, T = {T}, instance {seed}")

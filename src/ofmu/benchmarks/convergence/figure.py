@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = (OFMU_COLOUR, *OTHERS)
-GUIDE = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (1, 2))}
+GUIDE: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (1, 2))}
 
 
 def draw(results: dict[str, Any], path: Path) -> Path:
@@ -25,7 +25,21 @@ def draw(results: dict[str, Any], path: Path) -> Path:
             axes.set_xscale("log")
             axes.set_yscale("log")
             panel(axes, results)
+            _plain_numbers(axes)
         return to_png(made, path, 90)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Powers of ten only, written without maths markup (the report's style turns that off)."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(10, numticks=8))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    for axis, low, high in ((axes.xaxis, *axes.get_xlim()), (axes.yaxis, *axes.get_ylim())):
+        if high / low < 30:  # less than two powers of ten: name some in between
+            axis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=8))
 
 
 def _band(axes: Axes, x: Sequence[float], rows: Sequence[dict[str, Any]], colour: str, label: str) -> None:
@@ -49,7 +63,7 @@ def _named(axes: Axes, title: str, x: str, y: str) -> None:
     axes.legend(fontsize=7)
 
 
-def _convex_K(axes: Axes, results: dict[str, Any]) -> None:
+def _convex_fixed(axes: Axes, results: dict[str, Any]) -> None:
     rows = results["convex"]["over K"]
     other = results["convex"]["other reading"]
     for colour, (T, row) in zip(COLOURS, rows["T"].items(), strict=False):
@@ -62,7 +76,7 @@ def _convex_K(axes: Axes, results: dict[str, Any]) -> None:
     _named(axes, "Convex: F − F*, T fixed\n(dashed: closed-form limit)", "outer iterations K", "F − F*")
 
 
-def _convex_T(axes: Axes, results: dict[str, Any]) -> None:
+def _convex_limits(axes: Axes, results: dict[str, Any]) -> None:
     rows = results["convex"]["over T"]
     names = {"gap": "F − F*", "stationarity": "‖∇Φ‖² after the inner loop", "bilevel": "‖θ′ − θ bi-level‖²"}
     for colour, (name, label) in zip(COLOURS, names.items(), strict=False):
@@ -89,7 +103,7 @@ def _rho(axes: Axes, results: dict[str, Any]) -> None:
     _named(axes, "Convex: ρ → ∞ slows retention", "ρ", "iterations to halve the distance")
 
 
-def _network_K(axes: Axes, results: dict[str, Any]) -> None:
+def _network_fixed(axes: Axes, results: dict[str, Any]) -> None:
     rows = results["network"]["over K"]
     for colour, (T, row) in zip(COLOURS, rows["T"].items(), strict=False):
         _band(axes, rows["k"], row["mean"], colour, f"T = {T}")
@@ -100,7 +114,10 @@ def _network_K(axes: Axes, results: dict[str, Any]) -> None:
 
 
 def _noise(axes: Axes, results: dict[str, Any]) -> None:
-    for colour, name, label in ((COLOURS[0], "convex", "convex: F − F*"), (COLOURS[1], "network", "network: ‖∇F‖²")):
+    for colour, name, label in (
+        (COLOURS[0], "convex", "convex: F − F*"),
+        (COLOURS[1], "network", "network: ‖∇F‖²"),
+    ):
         rows = results[name]["noise"]
         kept = [i for i, row in enumerate(rows["added"]) if row["mean"] > 0]
         if kept:
@@ -122,18 +139,16 @@ def _one_batch(axes: Axes, results: dict[str, Any]) -> None:
     rows = results["network"]["one batch"]
     _band(axes, rows["b"], rows["bias"], OFMU_COLOUR, "‖E[2 H_b g_b] − 2 H g‖ / ‖2 H g‖")
     _guide(axes, rows["b"], rows["bias"][0]["mean"], -1, "1/b")
-    axes.set_xticks(rows["b"], [str(b) for b in rows["b"]], minor=False)
-    axes.minorticks_off()
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     _named(axes, "Bias of ∇‖∇Φ‖² on one batch", "forget samples in the batch", "")
 
 
 PANELS: tuple[Callable[[Axes, dict[str, Any]], None], ...] = (
-    _convex_K,
-    _convex_T,
+    _convex_fixed,
+    _convex_limits,
     _convex_both,
     _rho,
-    _network_K,
+    _network_fixed,
     _noise,
     _no_maximiser,
     _one_batch,

@@ -60,7 +60,7 @@ def means(values: list[float]) -> list[float]:
     return [total / (i + 1) for i, total in enumerate(itertools.accumulate(values))]
 
 
-def over_K(size: Size, say: Say) -> Rows:
+def fixed_inner(size: Size, say: Say) -> Rows:
     """T fixed: the running mean of ‖∇F‖² and its slope over K, the last value, without noise."""
     ks = log_spaced(size.K)
     rows: Rows = {"k": ks, "T": {}}
@@ -88,7 +88,7 @@ def together(size: Size, say: Say) -> Rows:
 
 
 def noise(size: Size, say: Say) -> Rows:
-    """What noise of variance σ² adds to the mean of ‖∇F‖² over the last half of a run, T = 0 (descent of F alone)."""
+    """What noise of variance σ² adds to the mean of ‖∇F‖² over a run's last half, T = 0 (descent of F)."""
     added = []
     for seed in range(size.seeds):
         say(f"network: noise, seed {seed}")

@@ -91,9 +91,7 @@ class Problem:
     def printed(self, *, T: int, inner_lr: float, outer_lr: float, rho: float, growth: float = 1.0) -> OFMU:
         """The printed algorithm with β = 0 on this problem's L_f; T = 0 is plain descent of F."""
         rate, steps = (inner_lr, T) if T > 0 else (0.0, 1)  # the penalty needs the inner loop's batch
-        method = OFMU.paper(
-            beta=0.0, inner_steps=steps, inner_lr=rate, outer_lr=outer_lr, rho=rho, growth=growth
-        )
+        method = OFMU.paper(beta=0.0, inner_steps=steps, inner_lr=rate, outer_lr=outer_lr, rho=rho, growth=growth)
         return replace(method, forget=Given(noisy(self.forget)))
 
     def inner_gradient(self, model: nn.Module, differentiable: bool = False) -> Vector:
@@ -134,12 +132,15 @@ class Quadratic:
     def random(cls, seed: int, d: int = 20, rank: int = 10, flattest: float = 1e-3) -> Quadratic:
         """Random eigenvectors, ‖b − a‖ = 1."""
         g = torch.Generator().manual_seed(seed)
-        f = {"generator": g, "dtype": torch.float64}
-        U, V = (torch.linalg.qr(torch.randn(d, d, **f))[0] for _ in range(2))
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+        U, V = (torch.linalg.qr(draw(d, d))[0] for _ in range(2))
         low = math.log10(flattest)
         m = torch.cat([torch.logspace(0, low / 2, rank, dtype=torch.float64), torch.zeros(d - rank).double()])
         h = torch.logspace(0, low, d, dtype=torch.float64)
-        a, gap = torch.randn(d, **f), torch.randn(d, **f)
+        a, gap = draw(d), draw(d)
         return cls((U * m) @ U.T, (V * h) @ V.T, a, a + gap / gap.norm())
 
     def problem(self) -> Problem:
@@ -194,8 +195,8 @@ class Quadratic:
 class Blobs:
     """Three overlapping classes of points in the plane, and a small tanh network trained on all of them.
 
-    The retain loss is cross-entropy plus (decay/2)‖θ‖². Two forget losses: `bounded` −½ mean (ℓ_i − τ)², smooth and
-    at most 0, with a maximum where every sample has the unseen level τ; `entropy`, the cross-entropy itself.
+    The retain loss is cross-entropy plus (decay/2)‖θ‖². Two forget losses: `bounded` −½ mean (ℓ_i − τ)², smooth
+    and at most 0, its maximum where every sample has the unseen level τ; `entropy`, the cross-entropy itself.
     """
 
     x: Tensor
@@ -236,7 +237,7 @@ class Blobs:
     def _decayed(self, model: nn.Module) -> Tensor:
         return self.decay / 2 * torch.stack([p.square().sum() for p in model.parameters()]).sum()
 
-    def losses(self, model: nn.Module, rows: slice) -> Tensor:
+    def losses(self, model: nn.Module, rows: slice | Tensor) -> Tensor:
         """[rows]: cross-entropy of each sample."""
         return F.cross_entropy(model(self.x[rows]), self.y[rows], reduction="none")
 

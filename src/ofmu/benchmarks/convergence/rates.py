@@ -58,7 +58,7 @@ def slopes(x: Sequence[float], runs: Sequence[Sequence[float]]) -> Estimate:
 
 
 def added_by_noise(sigma2: Sequence[float], added: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """What noise added (one row per run, one column per σ²), and the slope over those σ² where every run shows it."""
+    """What noise added (a row per run, a column per σ²), and the slope over those σ² where every run shows it."""
     columns = [[row[i] for row in added] for i in range(len(sigma2))]
     clear = [i for i, column in enumerate(columns) if min(column) > 0]
     fit = None

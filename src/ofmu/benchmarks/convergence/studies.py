@@ -17,8 +17,8 @@ def measure(smoke: bool, say: Say) -> Rows:
     found = {
         "convex": {
             "settings": c,
-            "over K": convex.over_K(c, say),
-            "over T": convex.over_T(c),
+            "over K": convex.fixed_inner(c, say),
+            "over T": convex.limits(c),
             "T = K": convex.together(c, say),
             "other reading": convex.other_reading(c, say),
             "large rho": convex.penalty_to_infinity(c, say),
@@ -27,7 +27,7 @@ def measure(smoke: bool, say: Say) -> Rows:
         },
         "network": {
             "settings": n,
-            "over K": network.over_K(n, say),
+            "over K": network.fixed_inner(n, say),
             "T = K": network.together(n, say),
             "noise": network.noise(n, say),
             "repairs": network.repairs(n, say),

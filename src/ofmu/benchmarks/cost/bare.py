@@ -24,12 +24,12 @@ def mean_loss(model: nn.Module, kind: Kind, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), labels[:, first:].flatten(), ignore_index=IGNORE)
 
 
-def gradient(model: nn.Module, params: list[nn.Parameter], kind: Kind, batch: Batch) -> Vector:
+def gradient(model: nn.Module, params: Vector, kind: Kind, batch: Batch) -> Vector:
     """The unit of cost: one forward and one backward pass."""
     return list(torch.autograd.grad(mean_loss(model, kind, batch), params, materialize_grads=True))
 
 
-def descent(model: nn.Module, params: list[nn.Parameter], kind: Kind, batch: Batch, lr: float) -> None:
+def descent(model: nn.Module, params: Vector, kind: Kind, batch: Batch, lr: float) -> None:
     """One step of gradient descent."""
     grads = gradient(model, params, kind, batch)
     with torch.no_grad():
@@ -38,7 +38,7 @@ def descent(model: nn.Module, params: list[nn.Parameter], kind: Kind, batch: Bat
 
 def phi_gradient(
     model: nn.Module,
-    params: list[nn.Parameter],
+    params: Vector,
     kind: Kind,
     batches: tuple[Batch, Batch],
     beta: float,
@@ -63,7 +63,7 @@ def phi_gradient(
 
 def printed(
     model: nn.Module,
-    params: list[nn.Parameter],
+    params: Vector,
     kind: Kind,
     batches: tuple[Batch, Batch],
     *,

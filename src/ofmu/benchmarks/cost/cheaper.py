@@ -12,7 +12,9 @@ from ...core import vectors
 from ...core.inner import Inner, inner
 from ...core.oracle import TorchOracle
 from ...core.similarity import Cosine, Only, cosine
+from ...core.terms import Loss
 from ...core.vectors import Vector
+from ...tasks import Batch
 from . import bare
 from .timing import Action, Ratio
 from .workloads import Workload
@@ -22,7 +24,10 @@ BETAS = (0.1, 1.0)
 
 
 def cheaper_ways(w: Workload, ratios: Ratios) -> list[dict[str, Any]]:
-    """Rows of {way, gradients, agreement}: agreement is the cosine of ∇Φ (β = 1, ∇cos scaled to ‖g_f‖) to the exact."""
+    """Rows of {way, gradients, agreement}.
+
+    agreement: the cosine of the direction g_f − (‖g_f‖/‖∇cos‖) ∇cos (balanced, β = 1) to the exact one.
+    """
     oracle = TorchOracle(w.model)
     forget, retain = ((w.loss, batch) for batch in w.batches)
     exact = _direction(inner(oracle, forget, retain), 1.0)
@@ -56,7 +61,7 @@ def _direction(parts: Inner, share: float) -> Vector:
     return parts.gradient(weight)
 
 
-def _one_graph(oracle: TorchOracle, forget: Any, retain: Any) -> Vector:
+def _one_graph(oracle: TorchOracle, forget: tuple[Loss, Batch], retain: tuple[Loss, Batch]) -> Vector:
     """7 gradients instead of 6, and one loss's graph in memory instead of two: g_f is taken once more."""
     first = oracle.grad(*forget)[1]
     r = oracle.linearize(*retain, slot="retain")
@@ -75,7 +80,9 @@ def _together(w: Workload) -> Vector:
     both = type(w.batches[0])(torch.arange(2 * len(w.forget)), inputs, torch.cat([b.labels for b in w.batches]))
     values = w.loss(w.model, both)
     n = len(w.forget)
-    sums = [(values.values[s] * values.weights[s]).sum() / values.weights[s].sum() for s in (slice(n), slice(n, None))]
+    sums = [
+        (values.values[s] * values.weights[s]).sum() / values.weights[s].sum() for s in (slice(n), slice(n, None))
+    ]
     f, r = (
         list(torch.autograd.grad(x, w.params, create_graph=True, retain_graph=True, materialize_grads=True))
         for x in sums
@@ -119,7 +126,7 @@ def compiled(w: Workload) -> Callable[[], Vector]:
 
     def phi(params: list[torch.Tensor]) -> list[torch.Tensor]:
         module = _Functional(w.model, dict(zip(names, params, strict=True)))
-        return bare.phi_gradient(module, params, w.kind, w.batches, 0.1)[0]  # type: ignore[arg-type]
+        return bare.phi_gradient(module, params, w.kind, w.batches, 0.1)[0]
 
     traced = make_fx(phi)([p.detach().requires_grad_() for p in w.params])
     fast = torch.compile(traced)

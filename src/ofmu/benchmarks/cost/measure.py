@@ -93,9 +93,7 @@ def _engine(bench: Bench) -> Rows:
     w = bench.w
 
     def by_hand() -> None:
-        bare.printed(
-            w.model, w.params, w.kind, w.batches, T=T, beta=0.1, inner_lr=RATE, outer_lr=RATE, rho=0.01
-        )
+        bare.printed(w.model, w.params, w.kind, w.batches, T=T, beta=0.1, inner_lr=RATE, outer_lr=RATE, rho=0.01)
 
     def descent() -> None:
         for _ in range(STEPS):

@@ -22,7 +22,8 @@ class Backend:
     """How derivatives are taken, and the least number of gradients each operation needs with it.
 
     hvp: a gradient and one product. phi: ∇Φ. outer: ∇Φ and ∇‖∇Φ‖². An exact product costs 2 beside the gradient's
-    1, a central difference 2, a forward difference 1; triple autograd costs twice what it goes back through. iterated: a whole printed iteration is measured too.
+    1, a central difference 2, a forward difference 1; triple autograd costs twice what it goes back through.
+    iterated: a whole printed iteration is measured too.
     """
 
     name: str
@@ -48,7 +49,9 @@ BACKENDS: Mapping[str, Backend] = {
         Backend("exact", _oracle("exact", "exact", "forward"), 3, 6, 18),
         Backend("mixed, forward", _oracle("exact", "differences", "forward"), 3, 6, 12),
         Backend("differences, forward", _oracle("differences", "differences", "forward"), 2, 4, 12),
-        Backend("differences, central", _oracle("differences", "differences", "central"), 3, 6, 18, iterated=False),
+        Backend(
+            "differences, central", _oracle("differences", "differences", "central"), 3, 6, 18, iterated=False
+        ),
     )
 }
 

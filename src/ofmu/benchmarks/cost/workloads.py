@@ -55,7 +55,7 @@ class Workload:
     retain: Samples
 
     @property
-    def params(self) -> list[nn.Parameter]:
+    def params(self) -> list[Tensor]:
         """What is trained."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
@@ -78,7 +78,9 @@ class Workload:
         return Task(self.kind, self.loss, *streams, targets, forget_batch=size, retain_batch=size)
 
 
-def cnn(activation: Literal["silu", "relu"], batch: int, size: int = 16, widths: tuple[int, int] = (16, 32)) -> Workload:
+def cnn(
+    activation: Literal["silu", "relu"], batch: int, size: int = 16, widths: tuple[int, int] = (16, 32)
+) -> Workload:
     """The two-convolution network on random images."""
     torch.manual_seed(0)
     model = CNN(CNNConfig(10, 3, size, widths, 64, activation))

@@ -1,0 +1,129 @@
+"""The cost results as a page: operations beside their minimum, memory beside a plain gradient's, marks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...report.scores import write_text
+
+Row = dict[str, Any]
+PRINTED = "printed iteration"
+# (backend, operation, most times the minimum): what one printed iteration may cost
+TIME_MARKS = {"differences, forward": (32, 1.1), "mixed, forward": (42, 1.2), "exact": (48, 1.0)}
+MEMORY_MARKS = {"differences, forward": 1.3, "exact": 5.0}  # ∇Φ, times a plain gradient
+
+
+def write(results: Sequence[Row], out: Path, command: str, environment: str) -> None:
+    """OUT/cost.json and OUT/cost.md."""
+    content = {"command": command, "environment": environment, "workloads": list(results)}
+    write_text(out / "cost.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "cost.md", page(results, command, environment))
+
+
+def page(results: Sequence[Row], command: str, environment: str) -> str:
+    """Markdown; what it means is in docs/performance.md."""
+    blocks = [
+        "# What OFMU costs",
+        f"    {command}\n\n{environment}. G is one plain gradient (a hand-written forward and backward pass of "
+        "the same batch). CPU time of one thread; each operation is timed between two plain gradients, in turn "
+        "with all others; medians of ratios with 95 % bootstrap intervals. Memory is the most that is allocated "
+        "at one time during the call, results included, over the same of a plain gradient; in brackets with the "
+        "parameters added to both. What the numbers mean: docs/performance.md.",
+    ]
+    for w in results:
+        blocks += [_head(w), _operations(w), _engine(w), _cheaper(w)]
+    blocks += ["## Marks", _marks(results)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _ratio(r: Row | None) -> str:
+    return "–" if r is None else f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _head(w: Row) -> str:
+    return (
+        f"## {w['name']}\n\n{w['parameters']:,} parameters, {w['trained']:,} trained, batch {w['batch']}; a plain "
+        f"gradient takes {w['gradient bytes'] / 2**20:.1f} MiB beside {w['parameter bytes'] / 2**20:.1f} MiB of "
+        "parameters."
+    )
+
+
+def _operations(w: Row) -> str:
+    table = []
+    for o in w["operations"]:
+        whole = (o["bytes"] + w["parameter bytes"]) / (w["gradient bytes"] + w["parameter bytes"])
+        over = "–" if o["least"] is None else f"{o['gradients']['median'] / o['least']:.2f}"
+        least = "–" if o["least"] is None else f"{o['least']:g}"
+        table.append(
+            [
+                o["backend"],
+                o["operation"],
+                _ratio(o["gradients"]),
+                least,
+                over,
+                f"{o['memory']:.2f} ({whole:.2f})",
+                f"{o['forwards']} / {o['backwards']}",
+            ]
+        )
+    head = ["derivatives", "operation", "G", "minimum", "over it", "memory", "model runs / autograd calls"]
+    return _table(head, table)
+
+
+def _engine(w: Row) -> str:
+    table = [[name, _ratio(r)] for name, r in w["engine"].items()]
+    recipe = [
+        f"- Default recipe, one outer iteration ({name}; {row['ascents']:g} ascents, {row['outer steps']:g} outer "
+        f"steps): {_ratio(row['gradients'])} G, {row['counted']:.1f} G by the derivatives that it asks for."
+        for name, row in w["recipe"].items()
+    ]
+    return "\n\n".join([_table(["engine over the same by hand", "ratio"], table), "\n".join(recipe)])
+
+
+def _cheaper(w: Row) -> str:
+    table = [[row["way"], _ratio(row["gradients"]), _agreement(row["agreement"])] for row in w["cheaper"]]
+    return _table(["∇Φ another way", "G", "cosine to the exact direction"], table)
+
+
+def _agreement(found: float | list[float]) -> str:
+    values = found if isinstance(found, list) else [found]
+    return ", ".join(f"{v:.4f}" for v in values)
+
+
+def _marks(results: Sequence[Row]) -> str:
+    table = []
+    for w in results:
+        by = {(o["backend"], o["operation"].split(",")[0]): o for o in w["operations"]}
+        for backend, (least, factor) in TIME_MARKS.items():
+            r = by[backend, PRINTED]["gradients"]
+            table.append(
+                [
+                    w["name"],
+                    f"{PRINTED}, {backend}",
+                    f"≤ {least * factor:.1f} G",
+                    _ratio(r),
+                    _kept(r, least * factor),
+                ]
+            )
+        for backend, most in MEMORY_MARKS.items():
+            used = by[backend, "∇Φ"]["memory"]
+            kept = "yes" if used <= most else "no"
+            table.append([w["name"], f"memory of ∇Φ, {backend}", f"≤ {most:g} ×", f"{used:.2f}", kept])
+        for name in (PRINTED, "plain descent"):
+            r = w["engine"][name]
+            table.append([w["name"], f"engine over by hand, {name}", "≤ 1.05", _ratio(r), _kept(r, 1.05)])
+    return _table(["model", "what", "mark", "measured", "kept"], table)
+
+
+def _kept(r: Row, most: float) -> str:
+    """Whether the interval lies below the mark, above it, or on both sides."""
+    if r["high"] <= most:
+        return "yes"
+    return "no" if r["low"] > most else "not told apart"

@@ -1,0 +1,117 @@
+"""The convergence benchmark: rates by hand, closed forms against the project's algorithm, its smallest run."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ofmu.benchmarks.convergence import convex, network, studies
+from ofmu.benchmarks.convergence.page import write
+from ofmu.benchmarks.convergence.problems import Blobs, Draws, Point, Quadratic
+from ofmu.benchmarks.convergence.rates import added_by_noise, estimate, geometric, log_spaced, slope
+from ofmu.benchmarks.convergence.runs import anchored, follow, theta
+
+SMALL = Quadratic.random(0, d=4, rank=2, flattest=0.3)
+CONVEX = convex.Size(2, (0, 1), 3, (2, 3), (1.0, 2.0), (1e-2, 1e-1), 4)
+NETWORK = network.Size(2, (0, 1), 3, (2, 3), (1e-2, 1e-1), (1, 2), 2)
+
+
+def ended(q, T, K, rho=0.5):
+    """θ after K outer iterations of OFMU.paper."""
+    found = []
+    method = q.problem().printed(T=T, inner_lr=0.5, outer_lr=convex.outer_lr(q, rho), rho=rho)
+    follow(q.problem(), method, K, lambda model, k: found.append(theta(model).clone()) or {"x": 0.0}, at=[K])
+    return found[0]
+
+
+def test_a_power_law_has_its_power_as_slope():
+    assert slope([1, 2, 4], [3, 0.75, 0.1875]) == pytest.approx(-2)
+    with pytest.raises(ValueError, match="positive"):
+        slope([1, 2], [1, 0])
+
+
+def test_intervals_are_students():
+    found = estimate([1.0, 2.0, 3.0])  # sd 1, t(.975, 2) = 4.3027
+    assert (found.mean, found.high - found.mean) == (2.0, pytest.approx(4.3027 / math.sqrt(3), rel=1e-4))
+    spread = geometric([1.0, 100.0])
+    assert spread.mean == pytest.approx(10)
+    assert spread.low * spread.high == pytest.approx(100)
+    assert estimate([5.0]).low is None
+    with pytest.raises(ValueError, match="positive"):
+        geometric([1.0, -1.0])
+
+
+def test_noise_that_some_run_does_not_show_is_left_out_of_the_slope():
+    found = added_by_noise([1.0, 10.0, 100.0], [[-1.0, 2.0, 20.0], [0.1, 1.0, 10.0]])
+    assert found["slope"].mean == pytest.approx(1)
+    assert found["added"][0].mean == pytest.approx(-0.45)
+
+
+def test_log_spacing_ends_where_it_should():
+    assert log_spaced(100, 2) == [1, 3, 10, 32, 100]
+
+
+@pytest.mark.parametrize("T", [1, 3])
+def test_the_printed_algorithm_comes_to_rest_at_the_closed_form_and_not_at_the_minimum(T):
+    expected = SMALL.fixed_point(T, 0.5, convex.outer_lr(SMALL, 0.5), 0.5)
+    assert torch.allclose(ended(SMALL, T, 100), expected, rtol=0, atol=1e-6)
+    assert float((expected - SMALL.minimiser(0.5)).norm()) > 1e-2
+
+
+def test_without_inner_steps_it_descends_to_the_minimum():
+    assert torch.allclose(ended(SMALL, 0, 120), SMALL.minimiser(0.5), rtol=0, atol=1e-5)
+    assert SMALL.problem().penalised(Point(SMALL.minimiser(1.0)), 1.0)[1] < 1e-25
+
+
+def test_the_bilevel_solution_is_stationary_for_phi_and_for_the_retain_loss_along_its_kernel():
+    x = SMALL.bilevel()
+    assert float((SMALL.M @ (x - SMALL.a)).norm()) < 1e-12
+    values, vectors = torch.linalg.eigh(SMALL.M)
+    kernel = vectors[:, values < 1e-12]
+    assert float((kernel.T @ SMALL.H @ (x - SMALL.b)).norm()) < 1e-12
+
+
+def test_the_other_reading_ends_its_inner_loop_at_the_minimum():
+    method = SMALL.problem().printed(T=1, inner_lr=0.5, outer_lr=convex.outer_lr(SMALL, 1.0), rho=1.0)
+    numbers = anchored(SMALL.problem(), method, 150, convex.measured(SMALL, 0, 1.0))
+    assert numbers["gap"][-1] < 1e-6 * numbers["gap"][0]
+
+
+def test_noise_has_the_variance_that_was_set():
+    source = Draws(10, 0.3, torch.Generator().manual_seed(0))
+    squares = torch.stack([source.batch([0]).inputs["noise"].square().sum() for _ in range(2000)])
+    assert float(squares.mean()) == pytest.approx(0.09, rel=0.05)
+
+
+def test_a_run_that_diverges_ends_early():
+    method = replace(SMALL.problem().printed(T=1, inner_lr=0.5, outer_lr=40.0, rho=1.0))
+    numbers = follow(SMALL.problem(), method, 100, convex.measured(SMALL, 1, 1.0))
+    assert len(numbers["k"]) < 100
+
+
+def test_one_batch_in_both_factors_is_biased_by_one_over_its_size():
+    found = network.one_batch_bias(replace(NETWORK, seeds=1), lambda _: None)
+    assert found["slope"].mean == pytest.approx(-1, abs=1e-6)
+
+
+def test_the_network_starts_trained():
+    blobs = Blobs.random(0)
+    model = blobs.problem("bounded").start()
+    grads = torch.autograd.grad(blobs.retain(model), list(model.parameters()))
+    assert blobs.accuracy(model) > 0.8
+    assert max(float(g.abs().max()) for g in grads) < 0.1
+
+
+@pytest.mark.slow
+def test_the_smallest_run_from_end_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(convex, "SMOKE", CONVEX)
+    monkeypatch.setattr(network, "SMOKE", NETWORK)
+    write(studies.measure(True, lambda _: None), tmp_path, "command", "here")
+    page = (tmp_path / "convergence.md").read_text()
+    assert "command" in page
+    assert page.count("## ") == 7
+    saved = json.loads((tmp_path / "convergence.json").read_text())
+    assert saved["convex"]["over K"]["k"][-1] == 3
+    assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 200_000
