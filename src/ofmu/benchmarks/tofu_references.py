@@ -51,7 +51,7 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
         state = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
         save_file(state, folder / "top.safetensors")
         usage = meter.usage
-        spent = Spent(name, cost, usage.wall_seconds, peak_bytes=usage.peak_bytes)
+        spent = Spent(name, cost, usage.cpu_seconds, peak_bytes=usage.peak_bytes)
         (folder / "spent.json").write_text(json.dumps(asdict(spent)), encoding="utf-8")
 
     parts = {

@@ -99,14 +99,14 @@ def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Refer
         "trainable": spec,
         "method": repr(method),
         "seed": seed,
-        "budget": [setting.budget, setting.batch],
+        "budget": [setting.budget, setting.batch, "nearest"],
         "heldout": ids_fingerprint([record.id for record in setting.heldout]),
         **_measured(setting),
     }
 
     def make() -> dict[str, Any]:
         run = _run(setting, spec, method, seed, original, store)
-        spent = Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
+        spent = Spent(name, run.cost, run.cpu_seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
         points = [asdict(point) for point in run.points]
         upper = spec == setting.trained
         top, whole = (run.model, setting.halves.whole(run.model)) if upper else (None, run.model)
@@ -132,7 +132,7 @@ def _run(setting: Setting, spec: str, method: Method, seed: int, original: Refer
     sources = Sources(base=base if "targets" in method.needs else None)
     prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=setting.batch)
     watched = Parts(**{name: Rows(data[name], range(0, len(data[name]), SHARE[name])) for name in names})
-    return run_method(model, prepared, watched, method, Budget(setting.budget), looks=LOOKS)
+    return run_method(model, prepared, watched, method, Budget(setting.budget, nearest=True), looks=LOOKS)
 
 
 def score_rows(task: str, name: str, seed: int, seen: Seen, retrain: Seen, setting: Setting) -> list[ScoreRow]:

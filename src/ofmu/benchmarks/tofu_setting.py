@@ -87,7 +87,7 @@ def tofu_setting(store: Store) -> Setting:
         retain,
         heldout,
         unseen,
-        recipe=Recipe(6, 8, 3e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
+        recipe=Recipe(10, 8, 5e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
         width=576,
         trainables=("top:10", "lora:8"),
     )

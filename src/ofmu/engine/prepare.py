@@ -78,12 +78,12 @@ def prepare(
     for module in (model, sources.base):
         if module is not None:
             module.eval()
-    nll = sample_losses(model, parts.forget, loss)
-    targets, unseen, cost = None, None, 0.0
+    nll, targets, unseen, cost = None, None, None, 0.0
     if "targets" in needs:
         targets, unseen = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:
+        nll = sample_losses(model, parts.forget, loss)
         cost += len(parts.forget) / 3
     level = float(sample_losses(model, _some(parts.retain), loss).mean())
     above = None if parts.heldout is None else float(sample_losses(model, parts.heldout, loss).mean())
