@@ -28,7 +28,7 @@ from .answering import answer
 from .experiment import Budget, Run, run_method
 from .study import Spent
 from .text_scores import TextView, text_rows, view_text
-from .tofu_references import Reference
+from .tofu_references import Reference, save_trained
 from .tofu_setting import Setting
 
 LOOKS = 5  # points of a path: each costs as much as several steps of such a model
@@ -82,7 +82,7 @@ def seen_reference(reference: Reference, setting: Setting, store: Store) -> Seen
     """How a reference is seen: from the store, or measured now."""
     parts = {"made": "tofu view", "model": reference.key, **_measured(setting)}
 
-    def make() -> dict[str, Any]:
+    def make(folder: Path) -> dict[str, Any]:
         top = reference.top(setting)
         return see(top, setting.halves.whole(top), setting, store).plain()
 
@@ -104,8 +104,9 @@ def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Refer
         **_measured(setting),
     }
 
-    def make() -> dict[str, Any]:
+    def make(folder: Path) -> dict[str, Any]:
         run = _run(setting, spec, method, seed, original, store)
+        save_trained(run.model, folder)
         spent = Spent(name, run.cost, run.cpu_seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
         points = [asdict(point) for point in run.points]
         upper = spec == setting.trained
@@ -158,11 +159,11 @@ def _measured(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _kept(store: Store, parts: Mapping[str, Any], make: Callable[[], dict[str, Any]], note: str) -> Any:
-    """What `make` gives, as JSON in the store: made once."""
+def _kept(store: Store, parts: Mapping[str, Any], make: Callable[[Path], dict[str, Any]], note: str) -> Any:
+    """What `make` gives, as JSON in the store beside what it writes into its folder: made once."""
 
     def write(folder: Path) -> None:
-        (folder / "found.json").write_text(json.dumps(make()), encoding="utf-8")
+        (folder / "found.json").write_text(json.dumps(make(folder)), encoding="utf-8")
 
     path = store.get_or_make(parts, write, note=note) / "found.json"
     return json.loads(path.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,9 @@ class Setting:
     """base: the pretrained model; halves: the same, cut below the `top:K` blocks that the references train.
 
     heldout: people that targets are made from, never reported. unseen: people that are reported, and that
-    nothing is made from. wrong: false answers per forget question. trainables: what unlearning trains, one table
-    each. budget: sample-gradients a method may spend, preparation included. generated, longest: answers to be
-    made per group, and their tokens.
+    nothing is made from. wrong: false answers per forget question. tables: what unlearning trains (one table
+    each) and the methods in it. budget: sample-gradients a method may spend, preparation included. generated,
+    longest: answers to be made per group, and their tokens.
     """
 
     name: str
@@ -43,8 +43,7 @@ class Setting:
     unseen: Sequence[Record]
     recipe: Recipe
     width: int
-    trainables: tuple[str, ...]
-    methods: tuple[str, ...] = METHODS
+    tables: Mapping[str, tuple[str, ...]]
     wrong: int = 3
     budget: float = 640.0
     batch: int = 8
@@ -89,7 +88,7 @@ def tofu_setting(store: Store) -> Setting:
         unseen,
         recipe=Recipe(10, 8, 5e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
         width=576,
-        trainables=("top:10", "lora:8"),
+        tables={"top:10": METHODS, "lora:8": ("ofmu",)},  # a step of the adapter passes through all layers
     )
 
 
@@ -122,8 +121,7 @@ def smoke_setting() -> Setting:
         *groups,
         recipe=Recipe(3, 8, 4e-3, "adamw", 0.0, "linear", clip=1.0),
         width=32,
-        trainables=("top:2", "lora:2"),
-        methods=("ofmu", "graddiff"),
+        tables={"top:2": ("ofmu", "graddiff"), "lora:2": ("ofmu", "graddiff")},
         budget=64.0,
         generated=2,
         longest=8,
