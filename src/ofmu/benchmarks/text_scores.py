@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,13 @@ class TextParts:
     paraphrased: Samples | None = None
     perturbed: Samples | None = None
     wrong: int = 5
+
+    def mapped(self, change: Callable[[Samples], Samples]) -> TextParts:
+        """The same parts, each through `change`."""
+        unseen, paraphrased, perturbed = (
+            None if part is None else change(part) for part in (self.unseen, self.paraphrased, self.perturbed)
+        )
+        return TextParts(change(self.forget), change(self.retain), unseen, paraphrased, perturbed, self.wrong)
 
 
 @dataclass(frozen=True)

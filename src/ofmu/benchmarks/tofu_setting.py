@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.encode import Encoder
+from ..data.encode import Encoder, TextSamples
 from ..data.people import people
 from ..data.records import Record
 from ..data.tofu import authors
@@ -14,6 +14,7 @@ from ..engine.language import CHAT, TINY_LLAMA, from_scratch, train_tokenizer
 from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
 from ..engine.training import Recipe
+from ..tasks import Samples
 from .text_scores import TextParts, text_parts
 from .tofu_top import Halves, TopSamples
 
@@ -61,9 +62,12 @@ class Setting:
 
     def upper(self, parts: TextParts, store: Store) -> TextParts:
         """What is measured, as the upper part sees it."""
-        names = ("forget", "retain", "unseen", "paraphrased", "perturbed")
-        kept: dict[str, TopSamples] = {name: self.halves.samples(getattr(parts, name), store) for name in names}
-        return TextParts(**kept, wrong=parts.wrong)
+
+        def kept(part: Samples) -> TopSamples:
+            assert isinstance(part, TextSamples)  # as `parts` made them
+            return self.halves.samples(part, store)
+
+        return parts.mapped(kept)
 
 
 def tofu_setting(store: Store) -> Setting:

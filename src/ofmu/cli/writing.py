@@ -103,12 +103,14 @@ class Result:
     @property
     def verdict(self) -> list[str]:
         """What happened, in plain sentences."""
-        first, last = self.progress.points[0], self.progress.points[-1]
-        level = "" if last.target is None else f"; unseen rows like them would have {last.target:.3g}"
+        first, last = self.before.losses, self.after.losses
+        target = self.progress.points[-1].target
+        level = "" if target is None else f"; unseen rows like them would have {target:.3g}"
         said = [
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
-            f"Mean loss on rows to forget: {first.forget_loss:.3g} before, {last.forget_loss:.3g} after{level}.",
-            f"Mean loss on rows to keep: {first.retain_loss:.3g} before, {last.retain_loss:.3g} after.",
+            f"Mean loss on rows to forget: {first['forget'].mean():.3g} before, {last['forget'].mean():.3g} "
+            f"after{level}.",
+            f"Mean loss on rows to keep: {first['retain'].mean():.3g} before, {last['retain'].mean():.3g} after.",
         ]
         found = [row for row in self.rows if row.metric == "attack_auc" and row.method == self.name]
         if found and found[0].value is not None:
