@@ -67,10 +67,7 @@ def _limits(setting: Setting) -> list[str]:
         f"The truth ratio takes {setting.wrong} wrong answers per question; ROUGE-L is the recall of "
         f"{setting.generated} answers of at most {setting.longest} tokens.",
         "Model utility is of the references and OFMU alone: the kept questions, "
-        + " and ".join(
-            f"{len(asked)} of TOFU's {name.replace('_', ' ')}" for name, asked in setting.general.items()
-        )
-        + f"; its ROUGE-L takes {setting.generated} kept questions.",
+        f"{' and '.join(general)}; its ROUGE-L takes {setting.generated} kept questions.",
         "A run ends at the step whose end is nearest to the budget: a step of OFMU is up to eight ascents and "
         "eight repairs, so that it may spend some gradients more or less (see the cost columns).",
         "Retrain (2nd) is the Retrain of another seed: the distance between two honest retrainings.",
