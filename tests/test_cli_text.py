@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from cli_world import World, parameters, same, text_world, write_jsonl
-from ofmu.cli import session
-from ofmu.cli import unlearn as command
+from ofmu.cli import session, shortcut
 from ofmu.cli.main import run
 from ofmu.data.read import open_records
 
@@ -126,7 +125,7 @@ def test_training_the_top_through_the_upper_part_gives_the_numbers_of_the_whole_
     more = ("--trainable", "top:1", "--base", str(world.model), "--retrain", str(world.model))
     more += ("--method", "npo", "--budget", "4")
     assert world.unlearn(tmp_path / "upper", *more) == 0
-    monkeypatch.setattr(command, "cut_below", lambda *_: None)
+    monkeypatch.setattr(shortcut, "cut_below", lambda *_: None)
     assert world.unlearn(tmp_path / "whole", *more) == 0
     upper, whole = parameters(tmp_path / "upper" / "model"), parameters(tmp_path / "whole" / "model")
     before = parameters(world.model)

@@ -16,17 +16,17 @@ from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import NOTES, Bar, bar, note, print_json
 from ofmu.cli.scoring import Scorer
 from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
+from ofmu.cli.shortcut import cut_of, through
 from ofmu.cli.writing import Result, write_result
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.loop import Diverged
 from ofmu.engine.models import LoadedModel, load_model, save_model
 from ofmu.engine.output import Output
-from ofmu.engine.prepare import Parts, Prepared, Sources
+from ofmu.engine.prepare import Prepared, Sources
 from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like, read_provenance, write_provenance
 from ofmu.engine.requests import Files, Request, load_request
 from ofmu.engine.trainable import apply_trainable, merge_adapter, parse_trainable
 from ofmu.engine.training import Recipe
-from ofmu.engine.upper import Cut, cut_below
 from ofmu.errors import UserError
 from ofmu.methods import build_method
 from ofmu.tasks import Kind, Method
@@ -149,14 +149,14 @@ def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:
 def _run(given: Given, out: Output, pending: Pending) -> Result:
     options, request, loaded = given.options, given.request, given.loaded
     job = _job(given)
-    cut = _cut(given)
+    cut = cut_of(loaded, request, options.trainable, options.seed)
     scorer = Scorer(request, cut)
     before = scorer.look(loaded.module)
     said = say(loaded.module, request) if options.show_forgotten else []
     gold = None if given.retrain is None else scorer.look(given.retrain.module)
     note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
     if cut is not None:
-        job = _through(cut, job)
+        job = through(cut, job)
     prepared, progress = ready(job, out)
     if cut is None:
         loaded = apply_trainable(loaded, options.trainable, options.seed)
@@ -173,31 +173,6 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     return Result(
         options, loaded, request, job, prepared, progress, before, after, gold, given.provenance, answers
     )
-
-
-def _cut(given: Given) -> Cut | None:
-    """Where a text model of which only the last blocks are trained can be cut; then they are marked as trained."""
-    loaded, request = given.loaded, given.request
-    if loaded.kind != "text" or not given.options.trainable.startswith("top"):
-        return None
-    marked = apply_trainable(loaded, given.options.trainable, given.options.seed)
-    parts = (request.parts.forget, request.parts.retain, request.parts.heldout, request.test)
-    return cut_below(marked.module, [samples for samples in parts if samples is not None])
-
-
-def _through(cut: Cut, job: Job) -> Job:
-    """The same job for the upper part; unchanged where what says how unseen text looks has another lower part."""
-    base, module = job.sources.base, cut.upper(job.module)
-    upper_base = None if base is None else cut.upper(base)
-    if module is None or job.sources.fresh is not None or (base is not None and upper_base is None):
-        return job
-    parts = job.parts
-    kept = Parts(
-        cut.samples(parts.forget),
-        cut.samples(parts.retain),
-        None if parts.heldout is None else cut.samples(parts.heldout),
-    )
-    return replace(job, module=module, parts=kept, sources=replace(job.sources, base=upper_base))
 
 
 def _go(
