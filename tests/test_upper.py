@@ -14,7 +14,7 @@ from ofmu.engine.upper import cut_below
 from ofmu.losses import token_nll
 
 pytest.importorskip("transformers")
-SMALL = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64}
+SMALL = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
 
 
 @pytest.fixture(scope="module")

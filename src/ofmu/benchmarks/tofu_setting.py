@@ -116,7 +116,7 @@ def smoke_setting() -> Setting:
     groups = (world.forget, world.retain, world.heldout, world.unseen)
     texts = [message.content for group in groups for record in group for message in record.messages]
     tokenizer = train_tokenizer(texts, 512)
-    config = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64}
+    config = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
     base = LoadedModel(from_scratch(config, 0, attention="sdpa"), "text", tokenizer, source="tiny-llama")
     encoder = Encoder.of(tokenizer, 256)
     return Setting(
