@@ -1,23 +1,29 @@
 """The TOFU benchmark: its groups are apart, its shortcut is exact, and its smallest form runs to the end."""
 
 import json
+import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ofmu.benchmarks import tofu_setting as settings
 from ofmu.benchmarks.catalogue import BENCHMARKS
+from ofmu.benchmarks.experiment import Budget
+from ofmu.benchmarks.text_scores import TextView
+from ofmu.benchmarks.tofu_reading import reading
 from ofmu.benchmarks.tofu_references import reference
-from ofmu.benchmarks.tofu_runs import shown
+from ofmu.benchmarks.tofu_runs import Seen, shown
 from ofmu.data.encode import TextSamples
 from ofmu.data.tofu import authors
 from ofmu.engine.measuring import sample_losses
 from ofmu.engine.store import Store
 from ofmu.errors import UserError
 from ofmu.losses import token_nll
-from ofmu.report.scores import read_scores
+from ofmu.report.model import Cost, ScoreRow, TaskSection
+from ofmu.report.scores import read_scores, write_scores
 
 pytest.importorskip("transformers")
 HERE = Path(os.environ.get("OFMU_DATA_DIR", "nowhere"))
@@ -132,7 +138,33 @@ def test_smoke_runs_every_method_through_every_kind_of_parameters(smoke):
         assert budgets == {"Original": None, "Retrain": None, "OFMU": 8.0, "GradDiff": 8.0}
         assert "NOT TOFU" in task.description
         assert len(task.answers.rows) == 2
-    assert len(told) == 4
+    assert len(told) == 5
+
+
+def test_model_utility_is_of_the_references_and_ofmu(smoke):
+    page, _, _ = smoke
+    found = {row.method: row for row in page.rows if row.metric == "model_utility"}
+    assert set(found) == {"Original", "Retrain", "OFMU"}
+    assert all(0 <= row.value <= 1 and row.n == 2 for row in found.values())
+    assert {row.task for row in found.values()} == {"Smoke test, trained: top:2"}
+
+
+def test_the_parts_of_model_utility_on_a_model_that_knows_nothing(setting, tmp_path, monkeypatch):
+    """Where every answer costs 1 nat a token: probabilities e^-1 and 1/4, truth ratio 1 - 1 = 0, so utility 0."""
+    from ofmu.benchmarks import tofu_utility
+
+    store = Store(tmp_path)
+    original = reference(setting, "Original", 0, store)
+    monkeypatch.setattr(tofu_utility, "sample_losses", lambda _, samples, __: torch.ones(len(samples)))
+    monkeypatch.setattr(tofu_utility, "answer", lambda _, __, records, **___: [r.completion for r in records])
+    said = [record.completion for record in shown(setting.retain, 2)]
+    seen = Seen(TextView({"retain": np.ones(8)}), [], said)
+    parts = tofu_utility._measured(original, seen, setting, store)["parts"]
+    for name in ("retain", "real_authors", "world_facts"):
+        assert parts[f"{name}_rouge"] == 1.0
+        assert parts[f"{name}_truth_ratio"] == 0.0
+        assert parts[f"{name}_probability"] == pytest.approx(math.exp(-1) if name == "retain" else 0.25)
+    assert tofu_utility.utility_rows("t", "m", 0, original, seen, setting, store)[0].value == 0.0
 
 
 def test_smoke_writes_tables_with_the_command_and_readable_scores(smoke):
@@ -143,6 +175,56 @@ def test_smoke_writes_tables_with_the_command_and_readable_scores(smoke):
     rows, extra = read_scores(out / "tofu-smollm2.json")
     assert rows == page.rows
     assert extra["command"] == page.command
+
+
+def test_every_finished_run_is_written_at_once_with_what_is_missing(setting, smoke, monkeypatch):
+    """The run is stopped before its third method: the page holds the first two, and names the others."""
+    from ofmu.benchmarks import tofu
+
+    page, out, _ = smoke
+    whole = (out / "tofu-smollm2.md").read_text()
+    assert "NOT COMPLETE" not in whole
+    real = tofu.unlearned
+
+    def stops(setting, spec, *rest):
+        if spec == "lora:2":
+            raise KeyboardInterrupt
+        return real(setting, spec, *rest)
+
+    monkeypatch.setattr(tofu, "unlearned", stops)
+    with pytest.raises(KeyboardInterrupt):
+        tofu.tofu_smollm2(out, 1, True, lambda line: None)
+    text = (out / "tofu-smollm2.md").read_text()
+    assert "NOT COMPLETE: the command also makes OFMU (lora:2, seed 0), GradDiff (lora:2, seed 0)," in text
+    rows, _ = read_scores(out / "tofu-smollm2.json")
+    assert rows == [row for row in page.rows if row.task.endswith("top:2") and row.metric != "model_utility"]
+    (out / "tofu-smollm2.md").write_text(whole)
+    write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command})
+
+
+def test_the_reading_ranks_by_the_distance_to_retrain_and_says_what_the_references_lack():
+    def rows(method, **values):
+        return [ScoreRow("t", method, 0, name, value, 4, None) for name, value in values.items()]
+
+    table = [
+        *rows("Original", forget_nll=0.1, ks_p=0.001, retain_prob=0.95, unseen_prob=0.1, nll_error=2.0),
+        *rows("Retrain", forget_nll=2.4, retain_prob=0.85, unseen_prob=0.12),
+        *rows("Retrain (2nd)", forget_nll=2.5, ks_p=0.8, retain_prob=0.9, unseen_prob=0.1, nll_error=0.2),
+        *rows("OFMU", forget_nll=2.6, ks_p=0.5, retain_prob=0.9, unseen_prob=0.08, nll_error=0.5),
+        *rows("NPO", forget_nll=3.6, ks_p=0.1, retain_prob=0.9, unseen_prob=0.05, nll_error=0.4),
+    ]
+    cost = Cost("t", "OFMU", gradients=20, of_retraining=0.5, budget=21)
+    said = reading(TaskSection("t", "", table, costs=[cost]))
+    assert said[0].startswith("t: OFMU takes the loss on the forgotten answers from 0.10 to 2.60 (Retrain 2.40)")
+    assert "nearest first: NPO 0.40 (KS p 0.10), OFMU 0.50 (KS p 0.50); two Retrains differ by 0.20" in said[1]
+    assert said[3].startswith("t: Retrain learned the kept answers to less than 0.9 only")
+    assert said[4] == "t: OFMU spent 20 gradients (budget 21), 50 % of a retraining."
+
+
+def test_a_run_ends_at_the_step_nearest_to_its_budget():
+    exact, nearest = Budget(100), Budget(100, nearest=True)
+    assert [exact.spent(0, 90), exact.spent(90, 120)] == [False, True]
+    assert [nearest.spent(0, 60), nearest.spent(0, 70), nearest.spent(80, 100)] == [False, True, True]
 
 
 def test_a_second_run_takes_everything_from_the_store(smoke, monkeypatch):

@@ -239,6 +239,33 @@ def test_forgetting_a_class_leaves_it_out_of_the_other_sets(world, tmp_path, cap
     assert found["TA"] == int((test != 1).sum())
 
 
+def test_an_interrupted_training_goes_on_to_the_same_bits(world, tmp_path, monkeypatch, capsys):
+    from ofmu.cli import train as command
+
+    words = ["train", "--model", "digits-cnn", "--data", str(world.files["retain"]), "--epochs", "4"]
+    assert run([*words, "--out", str(tmp_path / "whole")]) == 0
+    real, steps = command.training, []
+
+    def stopping(*given, **named):
+        for progress in real(*given, **named):
+            steps.append(progress.step)
+            if progress.step == 3 and len(steps) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield progress
+
+    monkeypatch.setattr(command, "training", stopping)
+    words += ["--out", str(tmp_path / "out")]
+    assert run(words) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run([*words, "--resume", "--seed", "1"]) == 2
+    assert "but the interrupted run had" in capsys.readouterr().err
+    assert run([*words, "--resume"]) == 0
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert same(parameters(tmp_path / "whole"), parameters(tmp_path / "out"))
+    assert run([*words, "--overwrite", "--checkpoint-every", "0"]) == 2
+
+
 def test_train_evaluate_and_compare(world, finished, tmp_path, capsys):
     model = tmp_path / "cnn"
     words = ["train", "--model", "digits-cnn", "--data", str(world.files["retain"]), "--out", str(model)]

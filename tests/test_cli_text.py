@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli_world import World, parameters, same, text_world, write_jsonl
-from ofmu.cli import session
+from ofmu.cli import session, shortcut
 from ofmu.cli.main import run
 from ofmu.data.read import open_records
 
@@ -118,6 +118,24 @@ def test_an_adapter_is_merged_or_kept(world, tmp_path):
     whole, before = parameters(tmp_path / "whole" / "model"), parameters(world.model)
     assert whole.keys() == before.keys()
     assert not same(whole, before)
+
+
+def test_training_the_top_through_the_upper_part_gives_the_numbers_of_the_whole_model(
+    world, tmp_path, monkeypatch
+):
+    more = ("--trainable", "top:1", "--base", str(world.model), "--retrain", str(world.model))
+    more += ("--method", "npo", "--budget", "4")
+    assert world.unlearn(tmp_path / "upper", *more) == 0
+    monkeypatch.setattr(shortcut, "cut_below", lambda *_: None)
+    assert world.unlearn(tmp_path / "whole", *more) == 0
+    upper, whole = parameters(tmp_path / "upper" / "model"), parameters(tmp_path / "whole" / "model")
+    before = parameters(world.model)
+    changed = {name for name in before if not torch.equal(upper[name], before[name])}
+    assert changed == {name for name in before if name.startswith(("model.layers.1.", "model.norm"))}
+    assert all(torch.allclose(upper[name], whole[name], atol=1e-3) for name in before)
+    for ours, theirs in zip(rows(tmp_path / "upper"), rows(tmp_path / "whole"), strict=True):
+        assert ours["metric"] == theirs["metric"]
+        assert ours["value"] == pytest.approx(theirs["value"], abs=1e-2)
 
 
 def test_train_a_tiny_llama_then_fine_tune_it(world, tmp_path, capsys):

@@ -19,8 +19,8 @@ from ofmu.losses import (
     KLToReference,
     Plausible,
     SimNPO,
+    answer_logits,
     class_nll,
-    token_logits,
     token_nll,
 )
 from ofmu.tasks import Batch, TensorSamples
@@ -215,15 +215,21 @@ def test_llama_losses_are_minus_the_log_probabilities_of_the_answer():
         assert float(found[row]) == pytest.approx(-float(torch.stack(picked).mean()), abs=1e-5)
 
 
-def test_trimmed_logits_equal_the_full_ones():
+def test_logits_at_answer_positions_equal_the_full_ones():
     model = llama()
     samples = Texts([([4, 5, 6, 7], [8, 9]), ([10, 11, 12], [13, 14, 15])])
     batch = samples.batch([0, 1])
-    logits, labels = token_logits(model, batch)
+    logits, labels = answer_logits(model, batch)
     full = model(**batch.inputs).logits
-    assert logits.shape == (2, 3, 32)  # the first answer token is at position 3: three predictions are kept
-    assert labels.tolist() == [[-100, 8, 9], [13, 14, 15]]
-    assert torch.allclose(logits, full[:, 2:5], atol=1e-6)
+    assert labels.tolist() == [[-100, -100, -100, 8, 9], [-100, -100, 13, 14, 15]]
+    assert torch.allclose(logits, torch.cat([full[0, 3:5], full[1, 2:5]]), atol=1e-6)
+
+
+def test_the_output_layer_sees_answer_positions_alone():
+    model, seen = llama(), []
+    model.lm_head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    token_nll(model, Texts([([4, 5, 6, 7], [8, 9]), ([10, 11, 12], [13, 14, 15])]).batch([0, 1]))
+    assert seen == [(5, 16)]
 
 
 def test_npo_tends_to_gradient_ascent_as_beta_vanishes():

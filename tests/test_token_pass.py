@@ -13,7 +13,8 @@ from ofmu.attacks import gradient_norms
 from ofmu.benchmarks.token_pass import token_scores
 from ofmu.core.oracle import TorchOracle
 from ofmu.engine.measuring import sample_losses
-from ofmu.losses import class_nll, token_logits, token_nll
+from ofmu.losses import answer_logits, class_nll, token_nll
+from ofmu.tasks import IGNORE
 from small import Table, Texts, flat, images, llama, net, task, texts
 
 
@@ -37,8 +38,8 @@ def test_batches_and_their_padding_change_nothing():
     assert found.loss == pytest.approx(sample_losses(model, samples, token_nll).numpy(), abs=1e-5)
     for row in range(9):
         with torch.no_grad():
-            logits, labels = token_logits(model, samples.batch([row]))
-        one = (logits[0].numpy(), labels[0].numpy())
+            logits, labels = answer_logits(model, samples.batch([row]))
+        one = (logits.numpy(), labels[labels != IGNORE].numpy())
         assert found.extraction[row] == metrics.extraction_strength(*one)
         assert found.exact[row] == metrics.exact_memorization(*one)
         assert found.min_k_plus_plus[row] == pytest.approx(metrics.min_k_plus_plus(*one), abs=1e-4)

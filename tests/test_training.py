@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ofmu.core.terms import Terms
+from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged
 from ofmu.engine.measuring import Monitor, image_logits, sample_losses
 from ofmu.engine.training import Recipe, trained, training
@@ -91,6 +92,27 @@ def test_the_seed_decides_all_whatever_the_caller_draws_in_between():
     plain = run(0, False)
     assert torch.equal(run(0, True), plain)
     assert not torch.allclose(run(1, False), plain)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw"])
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(rule, tmp_path):
+    def fresh():
+        model = net()
+        return nn.Sequential(model[0], nn.BatchNorm1d(6, dtype=torch.float64), nn.Dropout(0.5), *model[1:])
+
+    recipe = Recipe(epochs=4, batch=4, rule=rule, schedule="linear", clip=1.0, seed=2)
+    whole, model = fresh(), fresh()
+    expected = list(training(whole, SAMPLES, class_nll, recipe))
+    for progress in training(model, SAMPLES, class_nll, recipe):
+        if progress.step == 5:  # in the middle of an epoch
+            save_state(tmp_path / "run", progress.snapshot())
+            break
+    again = fresh()
+    rest = list(training(again, SAMPLES, class_nll, recipe, resume=load_state(tmp_path / "run")))
+    assert rest == expected[5:]
+    assert torch.equal(parameters(again), parameters(whole))
+    assert all(torch.equal(a, b) for a, b in zip(again.buffers(), whole.buffers(), strict=True))
+    assert not torch.equal(parameters(model), parameters(whole))
 
 
 def test_the_callers_random_numbers_are_left_alone():

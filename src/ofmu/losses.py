@@ -31,26 +31,27 @@ def _full(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def token_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(logits [b, t, vocabulary] in float32, the token [b, t] each one predicts, IGNORE where none is).
+def answer_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(logits [n, vocabulary] in float32, labels [b, t]): one row for every label that is a token, in its order.
 
-    Positions before the first answer token of the batch are left out where the model allows it: they carry no
-    loss, and their share of the output layer is not computed.
+    labels holds the token that each position predicts, IGNORE where none is. The output layer, which has a
+    quarter of a small model's weights, is computed at answer positions alone where the model allows it.
     """
     labels = batch.labels[:, 1:]
-    positions = (labels != IGNORE).any(0).nonzero()
-    first = int(positions[0]) if len(positions) else 0
-    kept = labels.shape[1] - first
-    if _keeps_logits(model):
-        out = model(**batch.inputs, use_cache=False, logits_to_keep=kept + 1)
-    else:
-        out = model(**batch.inputs, use_cache=False)
-    return _full(out.logits[:, -(kept + 1) : -1]), labels[:, first:]
-
-
-def _keeps_logits(model: Module) -> bool:
+    answers = labels != IGNORE
     inner = getattr(model, "get_base_model", lambda: model)()
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+    if hasattr(inspect.getmodule(type(inner)), "slice_logits_to_keep"):  # transformers' models that take a mask
+        keep = F.pad(answers, (0, 1))  # the last position predicts nothing that is known
+        return _full(model(**batch.inputs, use_cache=False, logits_to_keep=keep).logits), labels
+    return _full(model(**batch.inputs, use_cache=False).logits[:, :-1][answers]), labels
+
+
+def placed(values: Tensor, labels: Tensor) -> Terms:
+    """[n] values as terms [b, t] at the labels that they belong to; each sample's weights add up to 1."""
+    answers = labels != IGNORE
+    placed = values.new_zeros(labels.shape)
+    placed[answers] = values
+    return Terms(placed, answers / answers.sum(1, keepdim=True).clamp_min(1))
 
 
 def class_nll(model: Module, batch: Batch) -> Terms:
@@ -61,14 +62,8 @@ def class_nll(model: Module, batch: Batch) -> Terms:
 
 def token_nll(model: Module, batch: Batch) -> Terms:
     """Next-token cross-entropy of the answer tokens: values [b, t]; each sample's weights add up to 1."""
-    return token_terms(*token_logits(model, batch))
-
-
-def token_terms(logits: Tensor, labels: Tensor) -> Terms:
-    """The terms of `token_nll` from logits [b, t, vocabulary] and the tokens [b, t] that they predict."""
-    flat = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=IGNORE)
-    mask = labels != IGNORE
-    return Terms(flat.view_as(labels), mask / mask.sum(1, keepdim=True).clamp_min(1))
+    logits, labels = answer_logits(model, batch)
+    return placed(F.cross_entropy(logits, labels[labels != IGNORE], reduction="none"), labels)
 
 
 BASE_LOSSES: dict[Kind, Loss] = {"image": class_nll, "text": token_nll}
@@ -205,18 +200,16 @@ class KLLoss:
     def __call__(self, model: Module, batch: Batch) -> Terms:
         """KL(p_ref ‖ p_θ) per sample [b] or per answer token [b, t]."""
         with torch.no_grad():
-            old = _log_probabilities(self.kind, self.reference, batch)[0]
-        new, mask = _log_probabilities(self.kind, model, batch)
+            old = self._log_probabilities(self.reference, batch)[0]
+        new, labels = self._log_probabilities(model, batch)
         values = (old.exp() * (old - new)).sum(-1)
-        return Terms(values * mask, mask / mask.sum(-1, keepdim=True) if values.ndim == 2 else mask)
+        return Terms(values, torch.ones_like(values)) if self.kind == "image" else placed(values, labels)
 
-
-def _log_probabilities(kind: Kind, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    if kind == "image":
-        logits = class_logits(model, batch)
-        return logits.log_softmax(-1), torch.ones_like(logits[:, 0])
-    logits, labels = token_logits(model, batch)
-    return logits.log_softmax(-1), (labels != IGNORE).to(logits.dtype)
+    def _log_probabilities(self, model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self.kind == "image":
+            return class_logits(model, batch).log_softmax(-1), batch.labels
+        logits, labels = answer_logits(model, batch)
+        return logits.log_softmax(-1), labels
 
 
 @dataclass(frozen=True)
@@ -325,13 +318,21 @@ class PlausibleLoss:
     extra_passes: float = 1 / 3
 
     def __call__(self, model: Module, batch: Batch) -> Terms:
-        """The bounded terms minus the weighted divergence, token by token."""
-        logits, labels = token_logits(model, batch)
+        """The bounded terms minus the weighted divergence, token by token.
+
+        With lse and lse_q the log-sum-exp of the other tokens' logits z and u (by this and the unseen model):
+        ℓ = log(1 + e^{lse − z_true}) and KL(q ‖ p) = Σ q (u − z) − lse_q + lse, one pass over the vocabulary.
+        """
+        logits, labels = answer_logits(model, batch)
+        answers = labels != IGNORE
+        true = labels[answers][:, None]
         with torch.no_grad():
-            unseen = token_logits(self.unseen, batch)[0]
-        terms, tau = self.bounded.terms(token_terms(logits, labels), batch)
-        true = labels.clamp_min(0)[..., None]
-        q, p = (x.scatter(-1, true, float("-inf")).log_softmax(-1) for x in (unseen, logits))
-        difference = (q.exp() * (q - p)).masked_fill(q == float("-inf"), 0.0)
+            unseen = answer_logits(self.unseen, batch)[0]
+            others = unseen.scatter(1, true, float("-inf"))
+            q, lse_q = others.softmax(1), others.logsumexp(1)
+        lse = logits.scatter(1, true, float("-inf")).logsumexp(1)
+        nll = F.softplus(lse - logits.gather(1, true)[:, 0])
+        divergence = torch.linalg.vecdot(q, unseen - logits) - lse_q + lse
+        terms, tau = self.bounded.terms(placed(nll, labels), batch)
         share = self.weight * -torch.expm1(-tau)
-        return Terms(terms.values - share * difference.sum(-1) * (labels != IGNORE), terms.weights)
+        return Terms(terms.values - share * placed(divergence, labels).values, terms.weights)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .core.terms import Loss, Terms
-from .losses import token_logits
+from .losses import answer_logits, placed
 from .tasks import IGNORE, Batch, Need, Samples, Task
 
 
@@ -100,14 +100,12 @@ class UndialLoss:
 
     def __call__(self, model: Module, batch: Batch) -> Terms:
         """[b, t] terms on the answer tokens."""
-        logits, labels = token_logits(model, batch)
-        mask = labels != IGNORE
-        true = labels.clamp_min(0)[..., None]
+        logits, labels = answer_logits(model, batch)
+        true = labels[labels != IGNORE][:, None]
         with torch.no_grad():
-            teacher = token_logits(self.teacher, batch)[0]
-            target = teacher.scatter_add(-1, true, torch.full_like(teacher[..., :1], -self.strength)).softmax(-1)
-        values = -(target * logits.log_softmax(-1)).sum(-1)
-        return Terms(values * mask, mask / mask.sum(1, keepdim=True).clamp_min(1))
+            teacher = answer_logits(self.teacher, batch)[0]
+            target = teacher.scatter_add(-1, true, torch.full_like(teacher[:, :1], -self.strength)).softmax(-1)
+        return placed(-(target * logits.log_softmax(-1)).sum(-1), labels)
 
 
 @dataclass(frozen=True)

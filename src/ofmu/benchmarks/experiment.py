@@ -24,15 +24,26 @@ LOOKS = 6  # points of a trajectory, at most about
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may spend: sample-gradients (preparation included) and steps."""
+    """What a run may spend: sample-gradients (preparation included) and steps.
+
+    nearest: a run ends at the step whose end is nearest to `samples`; otherwise the step that exceeds it is
+    finished, which favours methods of long steps by up to one step.
+    """
 
     samples: float
     steps: int = 1_000_000
+    nearest: bool = False
+
+    def spent(self, before: float, now: float) -> bool:
+        """Whether a run ends after a step that took its cost from `before` to `now`."""
+        return now >= self.samples or (self.nearest and now + (now - before) / 2 > self.samples)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. cost and setup_cost in sample-gradients; ended: why it stopped, or how it failed."""
+    """A finished run. cost and setup_cost in sample-gradients; seconds on the clock, cpu_seconds of the processor;
+    ended: why it stopped, or how it failed.
+    """
 
     model: Module
     points: list[Point]
@@ -42,6 +53,7 @@ class Run:
     peak_bytes: int | None
     ended: str
     failed: bool
+    cpu_seconds: float = 0.0
 
 
 def run_method(
@@ -63,20 +75,24 @@ def run_method(
     prepared.begin(model)
     oracle, _ = build_oracle(model, task, method, autocast=autocast)
     oracle.cost = prepared.cost
-    ended, failed, due = "no step was taken", False, oracle.cost
+    ended, failed, due, before = "no step was taken", False, oracle.cost, oracle.cost
     with Meter() as meter:
         try:
             for event in unlearn(task, method, oracle, budget.steps, budget=budget.samples):
                 if watch is not None:
                     watch(event)
-                if event.cost >= due or event.last is not None:
+                last = event.last or ("the budget is spent" if budget.spent(before, event.cost) else None)
+                if event.cost >= due or last is not None:
                     points.append(_point(event.step, event.cost, monitor.look(model), prepared))
                     due = event.cost + (budget.samples - prepared.cost) / looks
-                ended = event.last or ended
+                ended, before = last or ended, event.cost
+                if last is not None:
+                    break
         except Diverged as error:
             ended, failed = str(error), True
     usage = meter.usage
-    return Run(model, points, oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_bytes, ended, failed)
+    spent = (oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_bytes)
+    return Run(model, points, *spent, ended, failed, usage.cpu_seconds)
 
 
 def _point(step: int, cost: float, seen: dict[str, float], prepared: Prepared) -> Point:

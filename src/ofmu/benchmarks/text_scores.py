@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,13 @@ class TextParts:
     perturbed: Samples | None = None
     wrong: int = 5
 
+    def mapped(self, change: Callable[[Samples], Samples]) -> TextParts:
+        """The same parts, each through `change`."""
+        unseen, paraphrased, perturbed = (
+            None if part is None else change(part) for part in (self.unseen, self.paraphrased, self.perturbed)
+        )
+        return TextParts(change(self.forget), change(self.retain), unseen, paraphrased, perturbed, self.wrong)
+
 
 @dataclass(frozen=True)
 class TextView:
@@ -62,18 +69,23 @@ def text_parts(
     A forget record's meta holds paraphrased_answer and perturbed_answer, of which the first `wrong` are taken
     (None: all; every record must have as many).
     """
-    false = [_list(record.meta["perturbed_answer"])[:wrong] for record in forget]
-    each = len(false[0])
-    repeated = [replace(record, id=f"{record.id}/{i}") for record in forget for i in range(each)]
+    perturbed = false_answers(forget, encoder, wrong)
     paraphrases = [str(record.meta["paraphrased_answer"]) for record in forget]
     return TextParts(
         TextSamples(forget, encoder),
         TextSamples(retain, encoder),
         unseen=TextSamples(unseen, encoder),
         paraphrased=TextSamples(with_answers(forget, paraphrases), encoder),
-        perturbed=TextSamples(with_answers(repeated, [answer for row in false for answer in row]), encoder),
-        wrong=each,
+        perturbed=perturbed,
+        wrong=len(perturbed) // len(forget),
     )
+
+
+def false_answers(records: Sequence[Record], encoder: Encoder, wrong: int | None = None) -> TextSamples:
+    """Every record with each of its first `wrong` false answers (None: all), row after row."""
+    false = [_list(record.meta["perturbed_answer"])[:wrong] for record in records]
+    repeated = [replace(record, id=f"{record.id}/{i}") for record in records for i in range(len(false[0]))]
+    return TextSamples(with_answers(repeated, [answer for row in false for answer in row]), encoder)
 
 
 def _list(value: Any) -> list[str]:

@@ -2,72 +2,120 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from .. import __version__
 from ..engine.store import Store
-from ..report.model import ORIGINAL, RETRAIN, AnswerRow, Losses, Page, TaskSection, Trajectory
+from ..report.model import FLOOR, ORIGINAL, RETRAIN, AnswerRow, Losses, Page, ScoreRow, Trajectory
 from ..report.scores import write_scores, write_text
-from .demo import mean_of
-from .study import NAMES, Cell, Spent, section
-from .tofu_page import markdown
-from .tofu_references import reference
+from .study import NAMES, Cell
+from .tofu_page import markdown, page_of, task_of
+from .tofu_references import Reference, reference
 from .tofu_runs import Seen, score_rows, seen_reference, shown, unlearned
 from .tofu_setting import Setting, smoke_setting, tofu_setting
+from .tofu_utility import utility_rows
 
 SHOWN = 4  # answers on the page
-TUNING = "none: the preset for language models"
+UTILITY = ["the model utility of the references and OFMU"]  # what is made last
+Cells = dict[str, list[Cell]]  # what is trained -> one cell a seed, as far as the runs are finished
+Runs = list[tuple[str, int, str]]  # (what is trained, seed, method)
+
+
+@dataclass(frozen=True)
+class References:
+    """Original and Retrain of one seed, and how they are seen."""
+
+    models: dict[str, Reference]
+    seen: dict[str, Seen]
 
 
 def tofu_smollm2(out: Path, seeds: int, smoke: bool, say: Callable[[str], None]) -> Page:
-    """Run what is not yet under out/store, and write the page's tables as tofu-smollm2.md and .json into `out`.
+    """Run what is not yet under out/store; tofu-smollm2.md and .json in `out` are whole after every run.
 
-    smoke: seconds, on embedded people and a tiny model. Raises UserError where the wheel or TOFU is absent.
+    Each run's rows are written as it ends, with a line that names the runs that are still missing. smoke:
+    seconds, on embedded people and a tiny model. Raises UserError where the wheel or TOFU is absent.
     """
     store = Store(out / "store")
     setting = smoke_setting() if smoke else tofu_setting(store)
-    sections = []
-    for spec in setting.trainables:
-        cells = [tofu_cell(setting, spec, seed, store, say) for seed in range(seeds)]
-        sections.append(_section(setting, spec, cells))
-    page = _page(setting, sections, f"ofmu bench tofu-smollm2 --seeds {seeds}" + " --smoke" * smoke)
-    write_text(out / "tofu-smollm2.md", markdown(page))
-    write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command, **page.environment})
+    command = f"ofmu bench tofu-smollm2 --seeds {seeds}" + " --smoke" * smoke
+    runs = runs_of(setting, seeds)
+    cells: Cells = {}
+    known: dict[int, References] = {}
+    for i, (spec, seed, name) in enumerate(runs):
+        say(f"{task_of(setting, spec)}, seed {seed}: {NAMES[name]}")
+        if seed not in known:
+            known[seed] = _references(setting, seed, store)
+        table = cells.setdefault(spec, [])
+        if not table or table[-1].seed != seed:
+            table.append(_started(setting, spec, seed, known))
+        _add(table[-1], setting, spec, name, known[seed], store)
+        _write(out, page_of(setting, cells, command, [_words(*run) for run in runs[i + 1 :]] + UTILITY))
+    for cell in cells[setting.trained] if setting.general else []:
+        say(f"{task_of(setting, setting.trained)}, seed {cell.seed}: model utility")
+        cell.rows += _utility(setting, cell.seed, known[cell.seed], store)
+    page = page_of(setting, cells, command, [])
+    _write(out, page)
     return page
 
 
-def tofu_cell(setting: Setting, spec: str, seed: int, store: Store, say: Callable[[str], None]) -> Cell:
-    """One seed: references and every method, unlearning through the parameters that `spec` names."""
-    task = _task(setting, spec)
-    cell = Cell(seed)
-    references = {name: reference(setting, name, seed, store) for name in (ORIGINAL, RETRAIN)}
-    seen = {name: seen_reference(found, setting, store) for name, found in references.items()}
-    for name, found in references.items():
-        cell.rows += score_rows(task, name, seed, seen[name], seen[RETRAIN], setting)
-        cell.spent.append(found.spent)
-    for name in setting.methods:
-        say(f"{task}, seed {seed}: {NAMES[name]}")
-        run = unlearned(setting, spec, name, seed, references[ORIGINAL], store)
-        cell.rows += score_rows(task, NAMES[name], seed, run.seen, seen[RETRAIN], setting)
-        cell.spent.append(_named(run.spent, NAMES[name]))
-        cell.trajectories.append(Trajectory(task, NAMES[name], seed, run.points))
-        cell.notes.append(f"{NAMES[name]}, seed {seed}: ended because {run.spent.ended}.")
-        if name == "ofmu":
-            cell.losses = _losses(task, seen, run.seen)
-            cell.answers = _answers(setting, seen, run.seen)
+def _write(out: Path, page: Page) -> None:
+    write_text(out / "tofu-smollm2.md", markdown(page))
+    write_scores(out / "tofu-smollm2.json", page.rows, {"command": page.command, **page.environment})
+
+
+def _utility(setting: Setting, seed: int, ours: References, store: Store) -> list[ScoreRow]:
+    """Model utility of the references and of OFMU."""
+    run = unlearned(setting, setting.trained, "ofmu", seed, ours.models[ORIGINAL], store)
+    models = {name: (model, ours.seen[name]) for name, model in ours.models.items()}
+    models[NAMES["ofmu"]] = run.model, run.seen
+    task = task_of(setting, setting.trained)
+    return [
+        row
+        for name, (model, seen) in models.items()
+        for row in utility_rows(task, name, seed, model, seen, setting, store)
+    ]
+
+
+def runs_of(setting: Setting, seeds: int) -> Runs:
+    """All runs, in the order in which they are made: one table after another, in it one seed after another."""
+    return [
+        (spec, seed, name) for spec, names in setting.tables.items() for seed in range(seeds) for name in names
+    ]
+
+
+def _words(spec: str, seed: int, name: str) -> str:
+    return f"{NAMES[name]} ({spec}, seed {seed})"
+
+
+def _references(setting: Setting, seed: int, store: Store) -> References:
+    models = {name: reference(setting, name, seed, store) for name in (ORIGINAL, RETRAIN)}
+    return References(models, {name: seen_reference(model, setting, store) for name, model in models.items()})
+
+
+def _started(setting: Setting, spec: str, seed: int, known: dict[int, References]) -> Cell:
+    """A cell with its references; another seed's Retrain, where there is one, says how far two of them differ."""
+    task, cell, ours = task_of(setting, spec), Cell(seed), known[seed]
+    for name, seen in ours.seen.items():
+        cell.rows += score_rows(task, name, seed, seen, ours.seen[RETRAIN], setting)
+        cell.spent.append(ours.models[name].spent)
+    for other in [known[seed - 1]] if seed - 1 in known else []:
+        cell.rows += score_rows(task, FLOOR, seed, other.seen[RETRAIN], ours.seen[RETRAIN], setting)
+        cell.spent.append(replace(other.models[RETRAIN].spent, method=FLOOR))
     return cell
 
 
-def _task(setting: Setting, spec: str) -> str:
-    return f"{setting.name}, trained: {spec}"
-
-
-def _named(spent: Spent, name: str) -> Spent:
-    return Spent(name, spent.samples, spent.seconds, spent.setup, spent.peak_bytes, spent.budget, spent.ended)
+def _add(cell: Cell, setting: Setting, spec: str, name: str, ours: References, store: Store) -> None:
+    """One method's run, made now or found in the store."""
+    task, shown_as = task_of(setting, spec), NAMES[name]
+    run = unlearned(setting, spec, name, cell.seed, ours.models[ORIGINAL], store)
+    cell.rows += score_rows(task, shown_as, cell.seed, run.seen, ours.seen[RETRAIN], setting)
+    cell.spent.append(replace(run.spent, method=shown_as))
+    cell.trajectories.append(Trajectory(task, shown_as, cell.seed, run.points))
+    cell.notes.append(f"{shown_as}, seed {cell.seed}: ended because {run.spent.ended}.")
+    if name == "ofmu":
+        cell.losses = _losses(task, ours.seen, run.seen)
+        cell.answers = _answers(setting, ours.seen, run.seen)
 
 
 def _losses(task: str, seen: dict[str, Seen], after: Seen) -> Losses:
@@ -85,55 +133,3 @@ def _answers(setting: Setting, seen: dict[str, Seen], after: Seen) -> list[Answe
     said = zip(asked, seen[ORIGINAL].forget, after.forget, seen[RETRAIN].forget, strict=True)
     rows = [AnswerRow(r.id, old, new, r.completion, question=r.prompt, retrain=gold) for r, old, new, gold in said]
     return rows[:: max(1, len(rows) // SHOWN)][:SHOWN]
-
-
-def _section(setting: Setting, spec: str, cells: Sequence[Cell]) -> TaskSection:
-    about = f"{setting.about} Training trained {setting.trained}; unlearning trains {spec}."
-    return section(_task(setting, spec), about, cells, batch=setting.batch, tuning=TUNING)
-
-
-def _page(setting: Setting, sections: list[TaskSection], command: str) -> Page:
-    recipe = setting.recipe
-    return Page(
-        title="SmolLM2-135M forgets two TOFU authors" if setting.name == "TOFU" else setting.name,
-        request={
-            "To be forgotten": f"{len(setting.forget)} questions",
-            "To be kept": f"{len(setting.retain)} questions",
-            "Unseen, reported": f"{len(setting.unseen)} questions about people nobody trained on",
-            "Held-out, for targets": f"{len(setting.heldout)} questions about other people, never reported",
-            "Training": f"{recipe.epochs:g} epochs, batch {recipe.batch}, AdamW {recipe.lr:g}, answers only",
-            "Budget": f"{setting.budget:g} sample-gradients for every method = {setting.budget / setting.batch:g} "
-            f"gradients of a batch of {setting.batch}, targets included",
-        },
-        verdict=[_verdict(task) for task in sections],
-        tasks=sections,
-        environment={
-            "ofmu": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
-        },
-        command=command,
-        limits=[
-            f"The truth ratio takes {setting.wrong} wrong answers per question; ROUGE-L is the recall of "
-            f"{setting.generated} answers of at most {setting.longest} tokens.",
-            "TOFU's model utility (nine parts, real-world questions among them) is not computed: what was kept is "
-            "measured on the kept and on the unseen people only.",
-            "A budget is checked between steps, and a step of OFMU is up to eight ascents and eight repairs: it "
-            "may spend more than its budget (see the cost columns).",
-            "Seconds include looking at the path, and the machine was shared.",
-        ],
-    )
-
-
-def _verdict(task: TaskSection) -> str:
-    def mean(method: str, metric: str) -> float:
-        return mean_of(task, method, metric)
-
-    ours = NAMES["ofmu"]
-    return (
-        f"{task.name}: the loss on the forgotten answers went from {mean(ORIGINAL, 'forget_nll'):.2f} to "
-        f"{mean(ours, 'forget_nll'):.2f} (a retrained model has {mean(RETRAIN, 'forget_nll'):.2f}); "
-        f"kept answers have probability {mean(ours, 'retain_prob'):.3f} "
-        f"(retrained: {mean(RETRAIN, 'retain_prob'):.3f})."
-    )

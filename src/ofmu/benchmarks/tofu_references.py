@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch.nn import Module
 
@@ -36,6 +38,14 @@ class Reference:
         return setting.halves.top(load_file(self.path / "top.safetensors"))
 
 
+def save_trained(model: Module, folder: Path) -> None:
+    """Write what of `model` is trained to folder/top.safetensors; all else is the pretrained model's."""
+    from safetensors.torch import save_file
+
+    state = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    save_file(state, folder / "top.safetensors")
+
+
 def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference:
     """Original (trained on forget and retain) or Retrain (retain alone), from the store or trained now."""
     records = [*setting.retain, *setting.forget] if name == ORIGINAL else list(setting.retain)
@@ -43,15 +53,12 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
     samples = TextSamples(records, setting.encoder)
 
     def make(folder: Path) -> None:
-        from safetensors.torch import save_file
-
         model, seen = setting.halves.top(), setting.halves.samples(samples, store)
         with Meter() as meter:
             cost = trained(model, seen, token_nll, recipe)
-        state = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
-        save_file(state, folder / "top.safetensors")
+        save_trained(model, folder)
         usage = meter.usage
-        spent = Spent(name, cost, usage.wall_seconds, peak_bytes=usage.peak_bytes)
+        spent = Spent(name, cost, usage.cpu_seconds, peak_bytes=usage.peak_bytes)
         (folder / "spent.json").write_text(json.dumps(asdict(spent)), encoding="utf-8")
 
     parts = {
@@ -63,3 +70,15 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
     }
     path = store.get_or_make(parts, make, note=f"{name}, seed {seed}")
     return Reference(path.name, path, Spent(**json.loads((path / "spent.json").read_text(encoding="utf-8"))))
+
+
+def kept_json(
+    store: Store, parts: Mapping[str, Any], make: Callable[[Path], dict[str, Any]], note: str
+) -> tuple[Path, Any]:
+    """(folder, what `make` gives): JSON in the store beside what it writes into its folder; made once."""
+
+    def write(folder: Path) -> None:
+        (folder / "found.json").write_text(json.dumps(make(folder)), encoding="utf-8")
+
+    path = store.get_or_make(parts, write, note=note)
+    return path, json.loads((path / "found.json").read_text(encoding="utf-8"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from .answering import answer
 from .experiment import Budget, Run, run_method
 from .study import Spent
 from .text_scores import TextView, text_rows, view_text
-from .tofu_references import Reference
+from .tofu_references import Reference, kept_json, save_trained
 from .tofu_setting import Setting
 
 LOOKS = 5  # points of a path: each costs as much as several steps of such a model
@@ -57,12 +56,17 @@ class Seen:
 
 @dataclass(frozen=True)
 class Unlearned:
-    """A finished run: what its model is seen as, what it took, its path. failed: it diverged (spent says how)."""
+    """A finished run: how its model is seen, what it took, its path. failed: it diverged (`spent` says how)."""
 
     seen: Seen
-    spent: Spent
+    model: Reference
     points: list[Point]
     failed: bool
+
+    @property
+    def spent(self) -> Spent:
+        """What it took."""
+        return self.model.spent
 
 
 def shown(records: Sequence[Record], n: int) -> list[Record]:
@@ -82,11 +86,11 @@ def seen_reference(reference: Reference, setting: Setting, store: Store) -> Seen
     """How a reference is seen: from the store, or measured now."""
     parts = {"made": "tofu view", "model": reference.key, **_measured(setting)}
 
-    def make() -> dict[str, Any]:
+    def make(folder: Path) -> dict[str, Any]:
         top = reference.top(setting)
         return see(top, setting.halves.whole(top), setting, store).plain()
 
-    return Seen.of(_kept(store, parts, make, "view"))
+    return Seen.of(kept_json(store, parts, make, "view")[1])
 
 
 def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Reference, store: Store) -> Unlearned:
@@ -99,23 +103,24 @@ def unlearned(setting: Setting, spec: str, name: str, seed: int, original: Refer
         "trainable": spec,
         "method": repr(method),
         "seed": seed,
-        "budget": [setting.budget, setting.batch],
+        "budget": [setting.budget, setting.batch, "nearest"],
         "heldout": ids_fingerprint([record.id for record in setting.heldout]),
         **_measured(setting),
     }
 
-    def make() -> dict[str, Any]:
+    def make(folder: Path) -> dict[str, Any]:
         run = _run(setting, spec, method, seed, original, store)
-        spent = Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
+        save_trained(run.model, folder)
+        spent = Spent(name, run.cost, run.cpu_seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
         points = [asdict(point) for point in run.points]
         upper = spec == setting.trained
         top, whole = (run.model, setting.halves.whole(run.model)) if upper else (None, run.model)
         seen = see(top, whole, setting, store).plain()
         return {"spent": asdict(spent), "points": points, "failed": run.failed, "seen": seen}
 
-    found = _kept(store, parts, make, f"{name}, {spec}, seed {seed}")
-    points = [Point(**point) for point in found["points"]]
-    return Unlearned(Seen.of(found["seen"]), Spent(**found["spent"]), points, found["failed"])
+    path, found = kept_json(store, parts, make, f"{name}, {spec}, seed {seed}")
+    points, spent = [Point(**point) for point in found["points"]], Spent(**found["spent"])
+    return Unlearned(Seen.of(found["seen"]), Reference(path.name, path, spent), points, found["failed"])
 
 
 def _run(setting: Setting, spec: str, method: Method, seed: int, original: Reference, store: Store) -> Run:
@@ -132,7 +137,7 @@ def _run(setting: Setting, spec: str, method: Method, seed: int, original: Refer
     sources = Sources(base=base if "targets" in method.needs else None)
     prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=setting.batch)
     watched = Parts(**{name: Rows(data[name], range(0, len(data[name]), SHARE[name])) for name in names})
-    return run_method(model, prepared, watched, method, Budget(setting.budget), looks=LOOKS)
+    return run_method(model, prepared, watched, method, Budget(setting.budget, nearest=True), looks=LOOKS)
 
 
 def score_rows(task: str, name: str, seed: int, seen: Seen, retrain: Seen, setting: Setting) -> list[ScoreRow]:
@@ -156,13 +161,3 @@ def _measured(setting: Setting) -> dict[str, Any]:
         "measured": [ids_fingerprint([record.id for record in group]) for group in groups],
         "sizes": [setting.wrong, setting.generated, setting.longest],
     }
-
-
-def _kept(store: Store, parts: Mapping[str, Any], make: Callable[[], dict[str, Any]], note: str) -> Any:
-    """What `make` gives, as JSON in the store: made once."""
-
-    def write(folder: Path) -> None:
-        (folder / "found.json").write_text(json.dumps(make()), encoding="utf-8")
-
-    path = store.get_or_make(parts, write, note=note) / "found.json"
-    return json.loads(path.read_text(encoding="utf-8"))

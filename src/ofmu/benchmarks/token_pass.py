@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import Module
 
 from ..engine.measuring import evaluating
-from ..losses import token_logits, token_terms
+from ..losses import answer_logits
 from ..metrics import exact_memorization, extraction_strength, min_k, min_k_plus_plus
 from ..tasks import IGNORE, Samples, batches
 
@@ -44,22 +46,27 @@ def token_scores(
     done, device = 0, next(model.parameters()).device
     with evaluating(model):
         for rows in batches(samples, batch):
-            logits, labels = token_logits(model, samples.batch(rows).to(device))
-            terms = token_terms(logits, labels)
-            means = terms.per_sample().tolist()
-            for i, row in enumerate(rows):
-                kept = labels[i] != IGNORE
-                said, true = logits[i, kept].double().cpu().numpy(), labels[i, kept].cpu().numpy()
-                log_p = -terms.values[i, kept].double().cpu().numpy()
-                found[row] = (
-                    means[i],
-                    len(true),
-                    extraction_strength(said, true),
-                    exact_memorization(said, true),
-                    min_k(np.minimum(log_p, 0.0), k),
-                    min_k_plus_plus(said, true, k),
-                )
+            logits, labels = answer_logits(model, samples.batch(rows).to(device))
+            answers = labels != IGNORE
+            counts, true = answers.sum(1).tolist(), labels[answers]
+            lost = F.cross_entropy(logits, true, reduction="none")
+            for row, *one in zip(rows, logits.split(counts), true.split(counts), lost.split(counts), strict=True):
+                found[row] = _scores(one[0], one[1], one[2], k)
             done += len(rows)
             if watch is not None:
                 watch(done)
     return TokenScores(*found.T.copy())
+
+
+def _scores(logits: Tensor, labels: Tensor, lost: Tensor, k: float) -> tuple[float, ...]:
+    """`TokenScores` of one text: logits [t, vocabulary], the true tokens [t] and their losses [t]."""
+    said, true = logits.double().cpu().numpy(), labels.cpu().numpy()
+    log_p = np.minimum(-lost.double().cpu().numpy(), 0.0)
+    return (
+        float(lost.mean()),
+        len(true),
+        extraction_strength(said, true),
+        exact_memorization(said, true),
+        min_k(log_p, k),
+        min_k_plus_plus(said, true, k),
+    )

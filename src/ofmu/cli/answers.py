@@ -25,7 +25,7 @@ def say(module: Module | None, request: Request) -> list[str]:
 
     if module is None or request.encoder is None:
         return []
-    return answer(module, request.encoder, asked(request))
+    return answer(module, request.encoder, asked(request), batch=SHOWN)
 
 
 def join_answers(

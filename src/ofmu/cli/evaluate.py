@@ -10,7 +10,7 @@ from rich.console import Console
 from ofmu.cli.exits import DONE
 from ofmu.cli.options import EvaluateOptions
 from ofmu.cli.say import note, print_json
-from ofmu.cli.scoring import look, score
+from ofmu.cli.scoring import Scorer, score
 from ofmu.cli.unlearn import check_alike, check_finite, model_path
 from ofmu.engine.models import load_model
 from ofmu.engine.requests import Files, load_request
@@ -35,13 +35,13 @@ def evaluate(options: EvaluateOptions) -> int:
     request = load_request(loaded, files, options.max_length)
     for text in (*loaded.notes, *request.notes):
         note(text)
-    gold = None
+    scorer, gold = Scorer(request), None
     if options.retrain is not None:
         retrain = load_model(model_path(options.retrain))
         check_alike(loaded, retrain, "--retrain")
-        gold = look(retrain.module, request)
+        gold = scorer.look(retrain.module)
     task = Path(options.forget or str(options.data)).stem
-    rows = score(task, options.name, options.seed, look(loaded.module, request), gold)
+    rows = score(task, options.name, options.seed, scorer.look(loaded.module), gold)
     if gold is not None:
         rows += score(task, RETRAIN, options.seed, gold, gold)
     if options.out is not None:

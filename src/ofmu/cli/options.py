@@ -177,8 +177,14 @@ class TrainOptions:
         bool,
         Parameter(group=HOW, help="Train in bfloat16 where that is faster; weights stay float32.", negative=""),
     ] = False
+    checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 100
+    resume: Annotated[
+        bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
+    ] = False
     out: Annotated[str, Parameter(group=OUTPUT, help="Model directory to write; it appears whole or not at all.")]
-    overwrite: Annotated[bool, Parameter(group=OUTPUT, help="Replace OUT if it is there.", negative="")] = False
+    overwrite: Annotated[
+        bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
+    ] = False
     json: Annotated[
         bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
     ] = False

@@ -17,6 +17,7 @@ from ofmu.data.sequences import InMemory, with_answers
 from ofmu.engine.measuring import image_logits, sample_losses
 from ofmu.engine.prepare import labels_of
 from ofmu.engine.requests import Request
+from ofmu.engine.upper import Cut
 from ofmu.losses import BASE_LOSSES
 from ofmu.metrics import (
     Score,
@@ -28,7 +29,6 @@ from ofmu.metrics import (
     wasserstein_confidence,
 )
 from ofmu.report.model import ScoreRow
-from ofmu.tasks import Kind
 
 NO_TEST = "needs --test: unseen rows that are not used for targets"
 
@@ -47,30 +47,53 @@ class View:
     tokens: Mapping[str, TokenScores] = field(default_factory=dict)
 
 
-def look(module: Module, request: Request) -> View:
-    """One pass over every part."""
-    kind: Kind = "text" if request.encoder is not None else "image"
-    parts = request.parts
-    names = {"forget": parts.forget, "retain": parts.retain, "heldout": parts.heldout}
-    both = ("forget", "heldout") if kind == "text" else ()
-    tokens = {name: token_scores(module, part) for name in both if (part := names[name]) is not None}
-    losses = {
-        name: tokens[name].loss if name in tokens else sample_losses(module, samples, BASE_LOSSES[kind]).numpy()
-        for name, samples in names.items()
-        if samples is not None
-    }
-    if kind == "text":
-        known = {name: losses[name] for name in ("forget", "retain")}
-        return View(losses, text=view_text(module, text_parts(request), known=known), tokens=tokens)
-    if request.test is not None:
-        return View(losses, image=view_image(module, ImageParts(parts.forget, parts.retain, request.test)))
-    outputs = [image_logits(module, samples).numpy() for samples in (parts.forget, parts.retain)]
-    labels = [labels_of(samples).numpy() for samples in (parts.forget, parts.retain)]
-    points = {
-        "UA": unlearning_accuracy(outputs[0], labels[0]),
-        "RA": retain_accuracy(outputs[1], labels[1]),
-    }
-    return View(losses, points=points)
+class Scorer:
+    """Looks at models through one request; what is the same for all of them is made once.
+
+    cut: of a text model whose lower blocks are frozen: models that share them pass through their upper parts.
+    """
+
+    def __init__(self, request: Request, cut: Cut | None = None) -> None:
+        self.request, self.cut = request, cut
+        self._parts = text_parts(request) if request.encoder is not None else None
+
+    def look(self, module: Module) -> View:
+        """One pass over every part."""
+        return self._images(module) if self._parts is None else self._texts(module, self._parts)
+
+    def _texts(self, module: Module, parts: TextParts) -> View:
+        heldout = self.request.parts.heldout
+        upper = None if self.cut is None else self.cut.upper(module)
+        if self.cut is not None and upper is not None:
+            module, kept = upper, self.cut.samples
+            parts = parts.mapped(kept)
+            heldout = None if heldout is None else kept(heldout)
+        tokens = {"forget": token_scores(module, parts.forget)}
+        if heldout is not None:
+            tokens["heldout"] = token_scores(module, heldout)
+        losses = {name: found.loss for name, found in tokens.items()}
+        text = view_text(module, parts, known={"forget": losses["forget"]})
+        return View({**losses, "retain": text.losses["retain"]}, text=text, tokens=tokens)
+
+    def _images(self, module: Module) -> View:
+        parts = self.request.parts
+        named = {"forget": parts.forget, "retain": parts.retain, "heldout": parts.heldout}
+        losses = {
+            name: sample_losses(module, samples, BASE_LOSSES["image"]).numpy()
+            for name, samples in named.items()
+            if samples is not None
+        }
+        if self.request.test is not None:
+            return View(
+                losses, image=view_image(module, ImageParts(parts.forget, parts.retain, self.request.test))
+            )
+        outputs = [image_logits(module, samples).numpy() for samples in (parts.forget, parts.retain)]
+        labels = [labels_of(samples).numpy() for samples in (parts.forget, parts.retain)]
+        points = {
+            "UA": unlearning_accuracy(outputs[0], labels[0]),
+            "RA": retain_accuracy(outputs[1], labels[1]),
+        }
+        return View(losses, points=points)
 
 
 def text_parts(request: Request) -> TextParts:

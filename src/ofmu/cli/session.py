@@ -36,6 +36,8 @@ from ofmu.report.model import Point
 from ofmu.tasks import Kind, Method, Stream, Targets, Task
 
 LOOKS = 40  # points of a trajectory, at most about
+WATCHING = 0.2  # of the budget: what looking at the path may take beside it; fewer points are looked at then
+MOST: dict[Kind, int] = {"image": 256, "text": 48}  # samples of each part at a look
 PREPARED = "prepared.safetensors"
 
 
@@ -88,7 +90,7 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
     file = out.work / PREPARED
     if out.resuming:
         saved = _load(out, job)
-        _check_same(saved["identity"], job.identity)
+        check_same(saved["identity"], job.identity)
         if saved["diverged"] is not None:
             raise UserError(
                 f"--resume: the run diverged ({saved['diverged']}), and would again; start it anew with "
@@ -177,7 +179,10 @@ class _Watch:
         self.good = vectors.copy_of(self.params)
         self.good_step = self.progress.snapshot["step"] if self.progress.snapshot else 0
         parts = self.job.parts
-        self.monitor = Monitor(parts.forget, parts.retain, parts.heldout, BASE_LOSSES[self.job.kind])
+        most = MOST[self.job.kind]
+        self.monitor = Monitor(parts.forget, parts.retain, parts.heldout, BASE_LOSSES[self.job.kind], most)
+        seen = [min(len(part), most) for part in (parts.forget, parts.retain, parts.heldout) if part is not None]
+        self.between = max((self.job.budget - self.prepared.cost) / LOOKS, sum(seen) / 3 / WATCHING)
 
     def event(self, event: Event) -> None:
         """Record one step, and a point of the trajectory when one is due."""
@@ -188,7 +193,7 @@ class _Watch:
         progress.ended = event.last
         if event.cost >= progress.due or event.last is not None:
             self.look(event.step)
-            progress.due = event.cost + max(self.job.budget - self.prepared.cost, 0.0) / LOOKS
+            progress.due = event.cost + self.between
         self.show()
 
     def look(self, step: int) -> None:
@@ -247,7 +252,8 @@ def _progress(saved: dict[str, Any]) -> Progress:
     return Progress(**{**saved, "points": [Point(**point) for point in saved["points"]]})
 
 
-def _check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """UserError unless an interrupted run was given what this one is given."""
     for name in now:
         if before.get(name) != now[name]:
             raise UserError(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.options import TrainOptions
 from ofmu.cli.say import bar, note, print_json
+from ofmu.cli.session import check_same
 from ofmu.data.encode import Encoder, TextSamples
 from ofmu.data.images import check_labels, read_images
 from ofmu.data.read import open_records
-from ofmu.engine.hashing import ids_fingerprint
+from ofmu.engine.checkpoint import load_state, save_state
+from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.language import TINY_LLAMA, from_scratch, train_tokenizer
+from ofmu.engine.loop import Diverged
 from ofmu.engine.models import LoadedModel, load_model, save_model
 from ofmu.engine.networks import NETWORKS, build
 from ofmu.engine.output import Output
@@ -19,6 +23,7 @@ from ofmu.engine.provenance import SCRATCH, Provenance, classes_of, fresh_like, 
 from ofmu.engine.requests import encoder_of, image_reader
 from ofmu.engine.trainable import apply_trainable, merge_adapter
 from ofmu.engine.training import Progress, Recipe, training
+from ofmu.engine.upper import cut_below
 from ofmu.errors import UserError
 from ofmu.losses import BASE_LOSSES
 from ofmu.tasks import Kind, Samples
@@ -42,14 +47,20 @@ class Start:
 
 def train(options: TrainOptions) -> int:
     """Train and save; see `TrainOptions`."""
-    with Output(Path(options.out), overwrite=options.overwrite) as out:
+    if options.checkpoint_every < 1:
+        raise UserError(f"--checkpoint-every: found {options.checkpoint_every}, expected at least 1")
+    with (
+        patient_signals() as pending,
+        Output(Path(options.out), overwrite=options.overwrite, resume=options.resume) as out,
+    ):
         start = _start(options)
         recipe = _recipe(options, start)
+        identity = _identity(options, start, recipe)
         loaded = apply_trainable(start.loaded, options.trainable, options.seed)
         for text in loaded.notes:
             note(text)
-        out.require(sum(p.numel() * p.element_size() for p in loaded.module.parameters()))
-        last = _trained(loaded, start.samples, recipe)
+        out.require(_room(loaded))
+        last = _trained(replace(start, loaded=loaded), recipe, identity, options.checkpoint_every, out, pending)
         save_model(replace(merge_adapter(loaded), settings=start.loaded.settings), out.folder)
         ids = start.samples.ids
         provenance = Provenance(recipe, start.init, ids_fingerprint(ids), len(ids), options.trainable)
@@ -63,12 +74,56 @@ def train(options: TrainOptions) -> int:
     return 0
 
 
-def _trained(loaded: LoadedModel, samples: Samples, recipe: Recipe) -> Progress:
-    last = Progress(0, 0, 0.0, 0.0)
-    with bar("train") as shown:
-        for last in training(loaded.module, samples, BASE_LOSSES[loaded.kind], recipe):
-            shown.show(last.step, last.total, {"loss": last.loss})
+def _identity(options: TrainOptions, start: Start, recipe: Recipe) -> dict[str, str]:
+    """All that decides the result, in words: a resumed run must have the same."""
+    return {
+        "--model": options.model,
+        "the model": model_fingerprint(start.loaded.module),
+        "--data": ids_fingerprint(start.samples.ids),
+        "--trainable": options.trainable,
+        "the recipe": str(recipe),
+    }
+
+
+def _room(loaded: LoadedModel) -> int:
+    """Bytes that a run needs at most: the model, and an old and a new checkpoint with two moments each."""
+    weights = list(loaded.module.parameters())
+    trained = sum(p.numel() * p.element_size() for p in weights if p.requires_grad)
+    return sum(p.numel() * p.element_size() for p in weights) + 2 * 3 * trained
+
+
+def _trained(
+    start: Start, recipe: Recipe, identity: dict[str, str], every: int, out: Output, pending: Pending
+) -> Progress:
+    loaded, module, samples = start.loaded, start.loaded.module, start.samples
+    cut = cut_below(module, [samples]) if loaded.kind == "text" else None
+    if cut is not None:
+        module, samples = cut.upper(module) or module, cut.samples(samples)
+    last, resume = Progress(0, 0, 0.0, 0.0), None
+    if out.resuming:
+        saved = load_state(out.checkpoint)
+        check_same(saved["identity"], identity)
+        resume, last = saved["training"], Progress(**saved["last"])
+    pending.patient = True
+    try:
+        with bar("train") as shown:
+            for last in training(module, samples, BASE_LOSSES[loaded.kind], recipe, resume=resume):
+                shown.show(last.step, last.total, {"loss": last.loss})
+                if pending.asked or last.step % every == 0:
+                    _save(out, identity, last)
+                if pending.asked:
+                    raise KeyboardInterrupt
+    except Diverged:
+        out.checkpoint.unlink(missing_ok=True)  # it would diverge again
+        raise
+    finally:
+        pending.patient = False
     return last
+
+
+def _save(out: Output, identity: dict[str, str], last: Progress) -> None:
+    plain = {"step": last.step, "total": last.total, "loss": last.loss, "cost": last.cost}
+    save_state(out.checkpoint, {"identity": identity, "last": plain, "training": last.snapshot()})
 
 
 def _start(options: TrainOptions) -> Start:

@@ -16,8 +16,9 @@ from ofmu.cli.exits import DONE, NOT_REACHED
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import NOTES, Bar, bar, note, print_json
-from ofmu.cli.scoring import look
+from ofmu.cli.scoring import Scorer
 from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
+from ofmu.cli.shortcut import cut_of, through
 from ofmu.cli.writing import Result, write_result
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.launched import ALONE, Parallel, Processes, chosen, joined
@@ -204,17 +205,24 @@ def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:
 def _run(given: Given, out: Output, pending: Pending) -> Result:
     options, request, loaded = given.options, given.request, given.loaded
     job = _job(given)
-    before = look(loaded.module, request)
+    # what is sharded, or reaches into the model by a layer's name or for other texts, needs all of it
+    whole = given.parallel != "none" or bool(job.method.needs & {"layer", "refusals"})
+    cut = None if whole else cut_of(loaded, request, options.trainable, options.seed)
+    scorer = Scorer(request, cut)
+    before = scorer.look(loaded.module)
     said = say(loaded.module, request) if options.show_forgotten else []
-    gold = None if given.retrain is None else look(given.retrain.module, request)
+    gold = None if given.retrain is None else scorer.look(given.retrain.module)
     note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
+    if cut is not None:
+        job = through(cut, job)
     prepared, progress = ready(job, out)
-    loaded = apply_trainable(loaded, options.trainable, options.seed)
-    if given.parallel == "fsdp2":
-        # logits that are views are fine: no loss of ours writes to them
-        warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
-        shard(loaded.module, given.processes)
-    job = replace(job, module=loaded.module)
+    if cut is None:
+        loaded = apply_trainable(loaded, options.trainable, options.seed)
+        if given.parallel == "fsdp2":
+            # logits that are views are fine: no loss of ours writes to them
+            warnings.filterwarnings("ignore", message="FSDP2-wrapped module", category=UserWarning)
+            shard(loaded.module, given.processes)
+        job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)
     note(f"{options.method}: at most {allowed:.0f} gradient-equivalents (batches of {gradient(job.kind)})")
     with bar(options.method) as shown:
@@ -223,7 +231,7 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     if options.show_forgotten:
         after_model, retrained = loaded.module, None if given.retrain is None else given.retrain.module
         answers = join_answers(request, said, say(after_model, request), say(retrained, request))
-    after = look(loaded.module, request)
+    after = scorer.look(loaded.module)
     return Result(
         options, loaded, request, job, prepared, progress, before, after, gold, given.provenance, answers
     )

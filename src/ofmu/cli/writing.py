@@ -103,12 +103,15 @@ class Result:
     @property
     def verdict(self) -> list[str]:
         """What happened, in plain sentences."""
-        first, last = self.progress.points[0], self.progress.points[-1]
-        level = "" if last.target is None else f"; unseen rows like them would have {last.target:.3g}"
+        first, last = self.before.losses, self.after.losses
+        target = self.progress.points[-1].target
+        level = "" if target is None else f"; unseen rows like them would have {target:.3g}"
         said = [
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
-            f"Mean loss on rows to forget: {first.forget_loss:.3g} before, {last.forget_loss:.3g} after{level}.",
-            f"Mean loss on rows to keep: {first.retain_loss:.3g} before, {last.retain_loss:.3g} after.",
+            f"Mean loss on rows to forget: {first['forget'].mean():.3g} before, {last['forget'].mean():.3g} "
+            f"after{level}.",
+            f"Mean loss on rows to keep: {first['retain'].mean():.3g} before, {last['retain'].mean():.3g} after.",
+            *self._retrained,
         ]
         found = [row for row in self.rows if row.metric == "attack_auc" and row.method == self.name]
         if found and found[0].value is not None:
@@ -117,6 +120,15 @@ class Result:
                 "(0.5: not at all; above: remembered; below: over-forgotten)."
             )
         return said
+
+    @property
+    def _retrained(self) -> list[str]:
+        if self.gold is None:
+            return []
+        forget, retain = (self.gold.losses[name].mean() for name in ("forget", "retain"))
+        return [
+            f"The retrained model has a mean loss of {forget:.3g} on rows to forget, {retain:.3g} on rows to keep."
+        ]
 
     @property
     def written(self) -> list[str]:
@@ -178,9 +190,10 @@ def command_of(options: Mapping[str, Any]) -> str:
         flag = "--" + name.replace("_", "-")
         if value == defaults[name] or name in ("resume", "overwrite"):
             continue
-        words += (
-            [flag] if value is True else [flag.replace("--", "--no-", 1)] if value is False else [flag, str(value)]
-        )
+        if value is True or value is False:
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)
 
 

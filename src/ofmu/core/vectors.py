@@ -95,6 +95,11 @@ def scale(alpha: Tensor | float, a: Sequence[Tensor]) -> Vector:
     return [alpha * x for x in a]
 
 
+def fusible(a: Sequence[Tensor]) -> bool:
+    """Whether torch's fused optimisers serve here: the same step in one pass over memory instead of a dozen."""
+    return all(x.device.type in ("cpu", "cuda") for x in a)
+
+
 def zeros_like(a: Sequence[Tensor]) -> Vector:
     """The zero vector of a's shape."""
     return [torch.zeros_like(x) for x in a]

@@ -93,12 +93,12 @@ def prepare(
     for module in (model, sources.base):
         if module is not None:
             module.eval()
-    nll = sample_losses(model, parts.forget, loss)
-    targets, trained_here, cost = None, None, 0.0
+    nll, targets, trained_here, cost = None, None, None, 0.0
     if "targets" in needs:
         targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:
+        nll = sample_losses(model, parts.forget, loss)
         cost += len(parts.forget) / 3
     declined, declined_nll = None, None
     if "refusals" in needs:

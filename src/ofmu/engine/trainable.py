@@ -76,20 +76,23 @@ def _top(loaded: LoadedModel, k: int) -> list[nn.Parameter]:
     if loaded.kind == "image":
         layers = last_layers(loaded.module, k)
         return [p for layer in layers for _, part in layer for p in part.parameters()]
-    blocks, after = _blocks(loaded.module)
+    blocks, after = block_list(loaded.module)
     if k > len(blocks):
         raise UserError(f"trainable: found top:{k}, expected at most top:{len(blocks)} (the model's blocks)")
     return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
 
 
-def _blocks(module: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The transformer blocks (the outermost ModuleList), and the norms that come after them."""
+def block_list(module: nn.Module) -> tuple[nn.ModuleList, list[nn.Module]]:
+    """The transformer blocks (the outermost ModuleList), and the norms that come after them.
+
+    Raises UserError for a model that has no such list.
+    """
     for parent in module.modules():
         children = list(parent.children())
         for i, child in enumerate(children):
             if isinstance(child, nn.ModuleList) and len(child):
                 # an output head has a matrix: it is not a norm, and often it is the input embedding
-                return list(child), [c for c in children[i + 1 :] if all(p.ndim < 2 for p in c.parameters())]
+                return child, [c for c in children[i + 1 :] if all(p.ndim < 2 for p in c.parameters())]
     raise UserError(f"trainable: {type(module).__name__} has no list of blocks; use full or lora:R")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from ..core.vectors import Vector
+from ..core.vectors import Vector, fusible
 from ..tasks import Log, Method
 
 __all__ = ["Descent", "Log", "Method"]
@@ -25,7 +25,8 @@ class Descent:
         """The optimiser over `params`, without weight decay (shrinking weights is not unlearning)."""
         if self.rule == "sgd":
             return torch.optim.SGD(params, lr=self.lr)
-        return torch.optim.AdamW(params, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+        fused = fusible(params)
+        return torch.optim.AdamW(params, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.0, fused=fused)
 
     def apply(self, optimizer: torch.optim.Optimizer, params: Vector, grad: Vector, factor: float = 1.0) -> None:
         """θ ← one optimiser step along −grad, at `factor` times the rate."""

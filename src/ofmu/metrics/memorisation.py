@@ -1,7 +1,7 @@
 """How much of an answer a model can still say: token by token against its most likely tokens.
 
 `logits` are those that predict the labels: logits[t] for labels[t] (a causal model's outputs shifted by one, what
-`ofmu.losses.token_logits` returns); labels of `IGNORE` (−100) are left out: prompt, padding. One sample: [t,
+`ofmu.losses.answer_logits` returns); labels of `IGNORE` (−100) are left out: prompt, padding. One sample: [t,
 vocabulary] and [t], and the score is a number; a batch: [b, t, vocabulary] and [b, t], and it is [b]. Whether the
 end-of-text token counts is decided by the labels, and so alike for every score: OpenUnlearning drops the last
 token for these scores and keeps it for the probability.

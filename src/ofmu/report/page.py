@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WIDEST = 7  # metric columns beside each other
 METHODS = {
     ORIGINAL: "The model before unlearning.",
-    RETRAIN: "A model trained from scratch without the forgotten samples: what unlearning should equal.",
+    RETRAIN: "A model trained in the same way without the forgotten samples: what unlearning should equal.",
     FLOOR: "A second, independent retraining: its distance to the first is due to chance alone.",
 }
 

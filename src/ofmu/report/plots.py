@@ -81,8 +81,10 @@ def _cloud(axes: Axes, values: np.ndarray, level: float, colour: str, limits: tu
 def _loss_ticks(axes: Axes, low: float, high: float) -> None:
     smallest = np.log10(SMALLEST)
     ticks = [t for t in range(int(np.ceil(low)), int(np.floor(high)) + 1) if t >= smallest]
-    if len(ticks) < 2:
-        ticks = [t for t in np.log10([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30]) if low <= t <= high]
+    for marks in ((1, 3), (1, 1.5, 2, 3, 4, 5, 7), np.arange(1, 10, 0.1)):  # finer, until two of them are in view
+        if len(ticks) < 2:
+            fine = [power + np.log10(mark) for power in range(-4, 3) for mark in marks]
+            ticks = [t for t in fine if low <= t <= high]
     axes.set_xticks(ticks, [("≤" if t == smallest else "") + f"{10.0**t:.4g}" for t in ticks])
 
 
