@@ -58,15 +58,9 @@ def token_scores(
     return TokenScores(*found.T.copy())
 
 
-def _scores(logits: Tensor, labels: Tensor, lost: Tensor, k: float) -> tuple[float, ...]:
+def _scores(logits: Tensor, labels: Tensor, lost: Tensor, k: float) -> Floats:
     """`TokenScores` of one text: logits [t, vocabulary], the true tokens [t] and their losses [t]."""
     said, true = logits.double().cpu().numpy(), labels.cpu().numpy()
     log_p = np.minimum(-lost.double().cpu().numpy(), 0.0)
-    return (
-        float(lost.mean()),
-        len(true),
-        extraction_strength(said, true),
-        exact_memorization(said, true),
-        min_k(log_p, k),
-        min_k_plus_plus(said, true, k),
-    )
+    memorised = extraction_strength(said, true), exact_memorization(said, true)
+    return np.array([lost.mean(), len(true), *memorised, min_k(log_p, k), min_k_plus_plus(said, true, k)])
