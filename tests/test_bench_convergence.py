@@ -11,7 +11,7 @@ from ofmu.benchmarks.convergence import convex, network, studies
 from ofmu.benchmarks.convergence.page import write
 from ofmu.benchmarks.convergence.problems import Blobs, Draws, Point, Quadratic
 from ofmu.benchmarks.convergence.rates import added_by_noise, estimate, geometric, log_spaced, slope
-from ofmu.benchmarks.convergence.runs import anchored, follow, theta
+from ofmu.benchmarks.convergence.runs import anchored, ascended, follow, theta
 
 SMALL = Quadratic.random(0, d=4, rank=2, flattest=0.3)
 CONVEX = convex.Size(2, (0, 1), 3, (2, 3), (1.0, 2.0), (1e-2, 1e-1), 4)
@@ -58,6 +58,14 @@ def test_the_printed_algorithm_comes_to_rest_at_the_closed_form_and_not_at_the_m
     expected = SMALL.fixed_point(T, 0.5, convex.outer_lr(SMALL, 0.5), 0.5)
     assert torch.allclose(ended(SMALL, T, 100), expected, rtol=0, atol=1e-6)
     assert float((expected - SMALL.minimiser(0.5)).norm()) > 1e-2
+
+
+def test_at_rest_the_outer_step_undoes_the_inner_loop():
+    T, lr = 3, convex.outer_lr(SMALL, 0.5)
+    rest = Point(SMALL.fixed_point(T, 0.5, lr, 0.5))
+    end = ascended(SMALL.problem(), rest, T, 0.5)
+    square = SMALL.problem().penalised(end, 0.5)[1]  # η_out ‖∇F(θ')‖ = ‖Σ η_in ∇Φ‖ = ‖θ' − θ‖
+    assert lr * math.sqrt(square) == pytest.approx(float((theta(end) - theta(rest)).norm()), rel=1e-9)
 
 
 def test_without_inner_steps_it_descends_to_the_minimum():

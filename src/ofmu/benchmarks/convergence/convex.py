@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .problems import FAR, Point, Quadratic
-from .rates import added_by_noise, estimate, geometric, log_spaced, slopes
+from .rates import added_by_noise, estimate, geometric, log_spaced, slopes, typical
 from .runs import Measure, Numbers, anchored, ascended, follow, theta
 
 INNER_LR = 0.5  # half of 1/L_Φ
@@ -86,7 +86,7 @@ def fixed_inner(size: Size, say: Say) -> Rows:
         rows["T"][str(T)] = {
             name: {
                 "curve": [geometric([r[name][i] for r in runs]) for i in range(len(ks))],
-                "limit": estimate([point[name] for point in ends]),
+                "limit": typical([point[name] for point in ends]),
             }
             for name in ("gap", "gradient", "stationarity", "bilevel")
         } | {"slope": slopes(ks, [r["gap"] for r in runs])}
@@ -146,7 +146,7 @@ def penalty_to_infinity(size: Size, say: Say) -> Rows:
     return {
         "rho": list(size.rho),
         "T": T,
-        "iterations": [estimate([r[i] for r in rows]) for i in range(len(size.rho))],
+        "iterations": [geometric([r[i] for r in rows]) for i in range(len(size.rho))],
         "slope": slopes([2 * rho for rho in size.rho], rows),
     }
 

@@ -44,6 +44,11 @@ def geometric(values: Sequence[float]) -> Estimate:
     return Estimate(math.exp(logs.mean), low, high, logs.n)
 
 
+def typical(values: Sequence[float]) -> Estimate:
+    """The geometric mean of positive values, the arithmetic one where some are not (rounding around 0)."""
+    return geometric(values) if min(values) > 0 else estimate(values)
+
+
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """The least-squares slope of log y over log x: p where y ∝ xᵖ. Raises ValueError for values ≤ 0."""
     if len(x) != len(y) or len(x) < 2 or min(*x, *y) <= 0:
@@ -64,7 +69,7 @@ def added_by_noise(sigma2: Sequence[float], added: Sequence[Sequence[float]]) ->
     fit = None
     if len(clear) > 1:
         fit = estimate([slope([sigma2[i] for i in clear], [row[i] for i in clear]) for row in added])
-    return {"added": [geometric(c) if min(c) > 0 else estimate(c) for c in columns], "slope": fit}
+    return {"added": [typical(c) for c in columns], "slope": fit}
 
 
 def log_spaced(most: int, per_decade: int = 6) -> list[int]:
