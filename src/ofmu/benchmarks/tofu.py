@@ -46,10 +46,11 @@ def tofu_smollm2(out: Path, seeds: int, smoke: bool, say: Callable[[str], None])
         say(f"{task_of(setting, spec)}, seed {seed}: {NAMES[name]}")
         if seed not in known:
             known[seed] = _references(setting, seed, store)
-        table = cells.setdefault(spec, [])
-        if not table or table[-1].seed != seed:
-            table.append(_started(setting, spec, seed, known))
-        _add(table[-1], setting, spec, name, known[seed], store)
+        table = {cell.seed: cell for cell in cells.setdefault(spec, [])}
+        if seed not in table:
+            table[seed] = _started(setting, spec, seed, known)
+            cells[spec].append(table[seed])
+        _add(table[seed], setting, spec, name, known[seed], store)
         _write(out, page_of(setting, cells, command, [_words(*run) for run in runs[i + 1 :]] + UTILITY))
     for cell in cells[setting.trained] if setting.general else []:
         say(f"{task_of(setting, setting.trained)}, seed {cell.seed}: model utility")
@@ -78,9 +79,9 @@ def _utility(setting: Setting, seed: int, ours: References, store: Store) -> lis
 
 
 def runs_of(setting: Setting, seeds: int) -> Runs:
-    """All runs, in the order in which they are made: one table after another, in it one seed after another."""
+    """All runs, in the order in which they are made: table by table, in it method by method on every seed."""
     return [
-        (spec, seed, name) for spec, names in setting.tables.items() for seed in range(seeds) for name in names
+        (spec, seed, name) for spec, names in setting.tables.items() for name in names for seed in range(seeds)
     ]
 
 
