@@ -30,13 +30,14 @@ def main() -> None:
         parser.error("--smoke needs --out: it would overwrite the results that are kept with the code")
     torch.set_num_threads(1)
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
+    command = "python benchmarks/cost.py" + (" --smoke --out DIR" if options.smoke else "")
+    environment = f"torch {torch.__version__}, float32, {platform.machine()}, {options.repeats} repeats"
     found = []
     for name, make in workloads(options.smoke).items():
         if options.only is None or name in options.only:
             print(name, file=sys.stderr)
             found.append(plain(measure(make(), 2 if options.smoke else options.repeats)))
-    environment = f"torch {torch.__version__}, float32, {platform.machine()}, {options.repeats} repeats"
-    write(found, options.out, "python benchmarks/cost.py", environment)
+            write(found, options.out, command, environment)  # a long run may be cut short
     print(options.out / "cost.md")
 
 

@@ -68,7 +68,7 @@ def test_allocations_are_counted_to_the_byte():
 def test_the_hand_written_iteration_is_the_engines(smooth):
     w = in_double(cnn(smooth, 4, 4, (2, 2)))
     other = copy.deepcopy(w.model)
-    method = printed(w)
+    method = printed()
     next(unlearn(w.task(), method, TorchOracle(w.model), 1))
     options = {"T": T, "beta": 0.1, "inner_lr": RATE, "outer_lr": RATE, "rho": 0.01}
     bare.printed(other, list(other.parameters()), w.kind, w.batches, **options)
@@ -93,7 +93,7 @@ def test_the_hand_written_iteration_is_the_engines(smooth):
 def test_a_printed_iteration_asks_for_exactly_the_derivatives_it_needs(backend, forwards, backwards, gradients):
     w = tiny()
     oracle = BACKENDS[backend].make(w)
-    task, method = w.task(), printed(w)
+    task, method = w.task(), printed()
     next(unlearn(task, method, oracle, 1))  # steps of differences are found once
     before = oracle.cost
     with counted(w.model) as calls:

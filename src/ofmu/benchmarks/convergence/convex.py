@@ -137,7 +137,9 @@ def other_reading(size: Size, say: Say) -> Rows:
 
 
 def penalty_to_infinity(size: Size, say: Say) -> Rows:
-    """ρ large and steps kept stable: how many outer iterations halve the distance to the bi-level solution."""
+    """ρ large and steps kept stable: outer iterations that halve the distance to the bi-level solution, and the
+    slowest mode's time constant.
+    """
     T, most = size.T[-1] // 4 or 1, 10 * size.K
     rows = []
     for q in quadratics(size)[:3]:
@@ -147,8 +149,18 @@ def penalty_to_infinity(size: Size, say: Say) -> Rows:
         "rho": list(size.rho),
         "T": T,
         "iterations": [geometric([r[i] for r in rows]) for i in range(len(size.rho))],
-        "slope": slopes([2 * rho for rho in size.rho], rows),
-    }
+        "slope": slopes(size.rho, rows),
+    } | _time_constants(size, T)
+
+
+def _time_constants(size: Size, T: int) -> Rows:
+    """Outer iterations in which the slowest error shrinks by e: −1/log of the cycle's spectral radius."""
+    rows = []
+    for q in quadratics(size):
+        radii = [_spectral_radius(q, T, outer_lr(q, rho), rho) for rho in size.rho]
+        rows.append([-1 / math.log(radius) for radius in radii])
+    columns = [[r[i] for r in rows] for i in range(len(size.rho))]
+    return {"constant": [geometric(c) for c in columns], "constant slope": slopes(size.rho, rows)}
 
 
 def _halving(q: Quadratic, T: int, rho: float, most: int) -> float:

@@ -98,9 +98,10 @@ def _convex_both(axes: Axes, results: dict[str, Any]) -> None:
 
 def _rho(axes: Axes, results: dict[str, Any]) -> None:
     rows = results["convex"]["large rho"]
-    _band(axes, rows["rho"], rows["iterations"], OFMU_COLOUR, f"T = {rows['T']}, η_out = 1/L_F")
-    _guide(axes, rows["rho"], rows["iterations"][0]["mean"], 1, "∝ ρ")
-    _named(axes, "Convex: ρ → ∞ slows retention", "ρ", "iterations to halve the distance")
+    _band(axes, rows["rho"], rows["iterations"], OFMU_COLOUR, f"measured: to half the distance, T = {rows['T']}")
+    _band(axes, rows["rho"], rows["constant"], COLOURS[1], "slowest mode: iterations to 1/e")
+    _guide(axes, rows["rho"], rows["constant"][0]["mean"], 1, "∝ ρ")
+    _named(axes, "Convex: ρ → ∞ slows retention", "ρ", "outer iterations")
 
 
 def _network_fixed(axes: Axes, results: dict[str, Any]) -> None:

@@ -117,14 +117,15 @@ def _limits(convex: Row) -> str:
 
 def _rho(convex: Row) -> str:
     rows, growing = convex["large rho"], convex["growing rho"]
-    table = [[f"{rho:g}", _e(rows["iterations"][i])] for i, rho in enumerate(rows["rho"])]
+    table = [[f"{rho:g}", _e(rows["iterations"][i]), _e(rows["constant"][i])] for i, rho in enumerate(rows["rho"])]
+    table.append(["slope", _e(rows["slope"]), _e(rows["constant slope"])])
     growth = (
         f"ρ_k = {growing['start']:g}·{growing['growth']:g}ᵏ at a fixed step, 1/L_F of ρ = 1 "
         f"(T = {growing['T']}): unstable from k = {_e(growing['unstable from'])} (spectral radius > 1); "
         f"‖∇F‖² has risen tenfold at k = {_e(growing['risen tenfold at'])}."
     )
-    head = ["ρ", "outer iterations that halve ‖θ′ − θ bi-level‖²"]
-    return f"{_table(head, table)}\n\nSlope over ρ: {_e(rows['slope'])}.\n\n{growth}"
+    head = ["ρ", "outer iterations that halve ‖θ′ − θ bi-level‖²", "slowest mode to 1/e (closed form)"]
+    return f"{_table(head, table)}\n\n{growth}"
 
 
 def _network(network: Row) -> str:

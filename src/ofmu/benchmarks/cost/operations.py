@@ -81,14 +81,14 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
         Operation("∇Φ and ∇‖∇Φ‖²", outer, backend.outer),
     ]
     if backend.iterated:
-        step = _iteration(w, printed(w), oracle)
+        step = _iteration(w, printed(), oracle)
         found.append(Operation(f"printed iteration, T = {T}", step, backend.printed))
     return found
 
 
-def printed(w: Workload) -> OFMU:
-    """The printed algorithm on the whole batch."""
-    return OFMU.paper(inner_steps=T, inner_lr=RATE, outer_lr=RATE)
+def printed(steps: int = T) -> OFMU:
+    """The printed algorithm, which takes its curvature on the whole batch."""
+    return OFMU.paper(inner_steps=steps, inner_lr=RATE, outer_lr=RATE)
 
 
 def recipe(w: Workload) -> OFMU:

@@ -116,7 +116,7 @@ def _marks(results: Sequence[Row]) -> str:
             used = by[backend, "∇Φ"]["memory"]
             kept = "yes" if used <= most else "no"
             table.append([w["name"], f"memory of ∇Φ, {backend}", f"≤ {most:g} ×", f"{used:.2f}", kept])
-        for name in (PRINTED, "plain descent"):
+        for name in (f"{PRINTED}, T = 1", "plain descent"):
             r = w["engine"][name]
             table.append([w["name"], f"engine over by hand, {name}", "≤ 1.05", _ratio(r), _kept(r, 1.05)])
     return _table(["model", "what", "mark", "measured", "kept"], table)

@@ -121,6 +121,6 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
     return {
         "cnn-relu": lambda: cnn("relu", 128),
         "cnn-silu": lambda: cnn("silu", 128),
-        "llama": lambda: llama(4, 48, False),
-        "lora": lambda: llama(4, 48, True),
+        "llama": lambda: llama(4, 32, False),
+        "lora": lambda: llama(4, 32, True),
     }
