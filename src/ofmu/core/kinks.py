@@ -89,7 +89,8 @@ def hold(choice: Tensor) -> Tensor:
 
 
 def _relu(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
-    return x.masked_fill(held.choose(lambda: x <= 0), 0.0)
+    # a byte for each choice; times it runs at ReLU's own speed, where filling by a mask takes five times as long
+    return x * held.choose(lambda: (x > 0).to(torch.int8))
 
 
 def _leaky_relu(held: Held, x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...tasks import IGNORE, Batch, Kind
+from ...tasks import IGNORE, Batch, Kind, Samples
 
 Vector = list[Tensor]
 
@@ -29,11 +29,12 @@ def gradient(model: nn.Module, params: Vector, kind: Kind, batch: Batch) -> Vect
     return list(torch.autograd.grad(mean_loss(model, kind, batch), params, materialize_grads=True))
 
 
-def descent(model: nn.Module, params: Vector, kind: Kind, batch: Batch, lr: float) -> None:
-    """One step of gradient descent."""
-    grads = gradient(model, params, kind, batch)
-    with torch.no_grad():
-        torch._foreach_add_(params, grads, alpha=-lr)
+def descent(model: nn.Module, optimizer: torch.optim.Optimizer, kind: Kind, samples: Samples, size: int) -> None:
+    """One step of an ordinary training loop: shuffled samples, a backward pass, an optimiser."""
+    batch = samples.batch(torch.randperm(len(samples))[:size].tolist())
+    optimizer.zero_grad()
+    mean_loss(model, kind, batch).backward()
+    optimizer.step()
 
 
 def phi_gradient(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ...core import vectors
 from ...core.oracle import TorchOracle
 from ...engine.loop import unlearn
@@ -95,9 +97,11 @@ def _engine(bench: Bench) -> Rows:
     def by_hand() -> None:
         bare.printed(w.model, w.params, w.kind, w.batches, T=1, beta=0.1, inner_lr=RATE, outer_lr=RATE, rho=0.01)
 
+    optimizer = torch.optim.SGD(w.params, lr=RATE)
+
     def descent() -> None:
         for _ in range(STEPS):
-            bare.descent(w.model, w.params, w.kind, w.batches[1], RATE)
+            bare.descent(w.model, optimizer, w.kind, w.retain, len(w.retain))
 
     return {
         "printed iteration, T = 1": bench.ratios({"": engine_step(w, printed(1))}, by_hand)[""],

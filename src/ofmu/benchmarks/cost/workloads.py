@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -64,9 +65,9 @@ class Workload:
         """Cross-entropy."""
         return BASE_LOSSES[self.kind]
 
-    @property
+    @cached_property
     def batches(self) -> tuple[Batch, Batch]:
-        """All of D_f and all of D_r."""
+        """All of D_f and all of D_r, made once."""
         return tuple(s.batch(range(len(s))) for s in (self.forget, self.retain))  # type: ignore[return-value]
 
     def task(self) -> Task:
