@@ -57,8 +57,11 @@ def inner(
 def between(oracle: Oracle, forget: Linearization, retain: Linearization, measure: Measure) -> Inner:
     """The parts of ∇Φ from both losses' linearisations."""
     sim = measure(forget.grad, retain.grad, oracle.names)
-    pulled = added(forget.hvp(sim.u, last=True), retain.hvp(sim.w, last=True))
-    value = float(sim.value.detach())
+    value, u, w = float(sim.value.detach()), sim.u, sim.w
+    del sim  # each direction leaves memory once it has been used
+    pulled = forget.hvp(u, last=True)
+    del u
+    pulled = added(pulled, retain.hvp(w, last=True))
     return Inner(forget.value, retain.value, value, forget.grad, retain.grad, pulled, (forget, retain), measure)
 
 
