@@ -1,6 +1,6 @@
 """What OFMU's derivatives and loops cost.
 
-python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--only NAME …]
+python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--compiled] [--only NAME …]
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from ofmu.benchmarks.convergence.studies import plain
-from ofmu.benchmarks.cost.measure import measure
-from ofmu.benchmarks.cost.page import write
+from ofmu.benchmarks.cost.cheaper import compiled_way
+from ofmu.benchmarks.cost.measure import Bench, measure
+from ofmu.benchmarks.cost.page import write, write_compiled
 from ofmu.benchmarks.cost.workloads import workloads
 
 
@@ -24,21 +25,27 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="the smallest form: no number in it means anything")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compiled", action="store_true", help="∇Φ traced and compiled instead (a C++ compiler)")
     parser.add_argument("--only", nargs="+", help="the workloads to run")
     options = parser.parse_args()
     if options.smoke and options.out == Path(__file__).parent / "results":
         parser.error("--smoke needs --out: it would overwrite the results that are kept with the code")
     torch.set_num_threads(1)
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
-    command = "python benchmarks/cost.py" + (" --smoke --out DIR" if options.smoke else "")
+    command = " ".join(["python benchmarks/cost.py", *sys.argv[1:]])
     environment = f"torch {torch.__version__}, float32, {platform.machine()}, {options.repeats} repeats"
     found = []
     for name, make in workloads(options.smoke).items():
         if options.only is None or name in options.only:
             print(name, file=sys.stderr)
-            found.append(plain(measure(make(), 2 if options.smoke else options.repeats)))
-            write(found, options.out, command, environment)  # a long run may be cut short
-    print(options.out / "cost.md")
+            repeats = 2 if options.smoke else options.repeats
+            if options.compiled:
+                w = make()
+                found.append(plain(compiled_way(w, Bench(w, repeats).ratios)))
+                write_compiled(found, options.out, command, environment)
+            else:
+                found.append(plain(measure(make(), repeats)))
+                write(found, options.out, command, environment)  # a long run may be cut short
 
 
 if __name__ == "__main__":

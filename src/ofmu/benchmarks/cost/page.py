@@ -39,6 +39,25 @@ def page(results: Sequence[Row], command: str, environment: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def write_compiled(rows: Sequence[Row], out: Path, command: str, environment: str) -> None:
+    """OUT/compiled.json and OUT/compiled.md."""
+    content = {"command": command, "environment": environment, "workloads": list(rows)}
+    write_text(out / "compiled.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    table = [
+        [
+            r["name"],
+            _ratio(r["eager"]),
+            _ratio(r["compiled"]),
+            f"{r['error']:.1e}",
+            f"{r['seconds to compile']:.0f}",
+        ]
+        for r in rows
+    ]
+    head = ["model", "∇Φ, G", "traced and compiled, G", "relative difference", "CPU seconds to trace and compile"]
+    text = f"# ∇Φ traced and compiled\n\n    {command}\n\n{environment}. The minimum uncompiled is 6 G.\n\n"
+    write_text(out / "compiled.md", text + _table(head, table) + "\n")
+
+
 def _ratio(r: Row | None) -> str:
     return "–" if r is None else f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"
 
