@@ -17,6 +17,7 @@ from ofmu.engine.language import train_tokenizer
 from ofmu.engine.measuring import sample_losses
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.pretrained import plain
 from ofmu.engine.steered import steered_layer
 from ofmu.engine.trainable import apply_trainable
 from ofmu.errors import UserError
@@ -175,7 +176,7 @@ def test_what_a_task_lacks_is_named(objective, says):
 def test_the_steered_layer_has_trained_blocks_below(spec, expected):
     config = copy.deepcopy(llama().config)
     config.num_hidden_layers = 6
-    loaded = apply_trainable(LoadedModel(type(llama())(config), "text"), spec)
+    loaded = apply_trainable(LoadedModel(plain(type(llama())(config)), "text"), spec)
     assert steered_layer(loaded.module) == expected
     with pytest.raises(UserError, match="no block of the model is trained"):
         steered_layer(loaded.module.requires_grad_(False))
@@ -209,7 +210,7 @@ def test_a_step_of_each_on_prepared_text_full_and_lora(name, spec):
     samples = questions(6)
     config = copy.deepcopy(llama().config)
     config.vocab_size = len(samples.encoder.tokenizer)
-    loaded = apply_trainable(LoadedModel(type(llama())(config), "text"), spec)
+    loaded = apply_trainable(LoadedModel(plain(type(llama())(config)), "text"), spec)
     parts = Parts(samples, questions(8))
     method = build_method(name, "text", width=16)
     made = prepare(loaded.module, "text", parts, method, Sources(), seed=0)

@@ -129,7 +129,8 @@ def move(a: Sequence[Tensor], alpha: float, v: Sequence[Tensor]) -> None:
 @torch.no_grad()
 def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """A ← values, in place, bit for bit."""
-    torch._foreach_copy_(_local(a), _local(values))
+    if a:  # a model may have no buffers
+        torch._foreach_copy_(_local(a), _local(values))
 
 
 @torch.no_grad()
