@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch.nn import Module
@@ -113,7 +113,8 @@ def tuned_choices(
             shop.say(f"{task}, tuning {choice.title}: {said} at {values}")
             return found
 
-        setting = repr((shop.setting, str(request), choice.method))
+        same = replace(shop.setting, methods=(), requests=())  # what else is run changes no trial
+        setting = repr((same, str(request), choice.method))
         study = f"{task}: {choice.title} {short({'setting': setting})}"
         tried = tune(space, preset, trials, evaluate, folder=folder, study=study)
         done = any(trial.score is not None for trial in tried)
