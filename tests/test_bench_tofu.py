@@ -144,7 +144,7 @@ def test_nothing_but_measuring_reads_the_unseen_people(given, store, monkeypatch
     ]
 
 
-@pytest.mark.parametrize("spec", ["top:2", "lora:2", "full"])
+@pytest.mark.parametrize("spec", ["top:2", "lora:2", "lora:2,top:2", "full"])
 def test_the_model_of_a_run_is_had_back_from_the_store(spec, store, monkeypatch):
     ours, left, real = setting(spec), [], tofu_runs.run_method
 

@@ -127,10 +127,11 @@ def test_an_adapter_is_merged_or_kept(world, tmp_path):
     assert not same(whole, before)
 
 
+@pytest.mark.parametrize(("spec", "others"), [("top:1", ("model.norm",)), ("lora:2,top:1", ())])
 def test_training_the_top_through_the_upper_part_gives_the_numbers_of_the_whole_model(
-    world, tmp_path, monkeypatch
+    spec, others, world, tmp_path, monkeypatch
 ):
-    more = ("--trainable", "top:1", "--base", str(world.model), "--retrain", str(world.model))
+    more = ("--trainable", spec, "--base", str(world.model), "--retrain", str(world.model))
     more += ("--method", "npo", "--budget", "4")
     assert world.unlearn(tmp_path / "upper", *more) == 0
     monkeypatch.setattr(shortcut, "cut_below", lambda *_: None)
@@ -138,7 +139,8 @@ def test_training_the_top_through_the_upper_part_gives_the_numbers_of_the_whole_
     upper, whole = parameters(tmp_path / "upper" / "model"), parameters(tmp_path / "whole" / "model")
     before = parameters(world.model)
     changed = {name for name in before if not torch.equal(upper[name], before[name])}
-    assert changed == {name for name in before if name.startswith(("model.layers.1.", "model.norm"))}
+    top = {name for name in before if name.startswith(("model.layers.1.", *others))}
+    assert changed == {name for name in top if others or "norm" not in name}
     assert all(torch.allclose(upper[name], whole[name], atol=1e-3) for name in before)
     for ours, theirs in zip(rows(tmp_path / "upper"), rows(tmp_path / "whole"), strict=True):
         assert ours["metric"] == theirs["metric"]

@@ -60,11 +60,16 @@ def test_parse():
     assert parse_trainable("full") == Trainable("full")
     assert parse_trainable("top:10") == Trainable("top", 10)
     assert parse_trainable("lora:8") == Trainable("lora", 8)
+    assert parse_trainable("lora:8,top:10") == Trainable("lora", 8, 10)
 
 
-@pytest.mark.parametrize(
-    "spec", ["", "all", "top", "top:", "top:0", "top:-1", "top:x", "lora:1.5", "full:1", "Full"]
+WRONG = (
+    *("", "all", "top", "top:", "top:0", "top:-1", "top:x", "lora:1.5", "full:1", "Full"),
+    *("lora:8,", ",top:2", "lora:8top:2", "lora:8,top:0", "top:2,lora:8", ","),
 )
+
+
+@pytest.mark.parametrize("spec", WRONG)
 def test_unknown_specs_say_what_is_accepted(spec, llama):
     with pytest.raises(UserError) as error:
         apply_trainable(llama, spec)
@@ -151,6 +156,18 @@ def test_lora_is_on_every_projection_and_starts_as_the_model(llama):
     expected = 3 * 2 * (sum(sizes["in"]) + sum(sizes["out"]))
     assert sum(p.numel() for p in loaded.module.parameters() if p.requires_grad) == expected
     assert not any(isinstance(m, nn.Dropout) and m.p for m in loaded.module.modules())
+
+
+def test_lora_on_the_last_blocks_alone(llama):
+    loaded = apply_trainable(llama, "lora:2,top:2")
+    assert len(trained(loaded)) == 2 * 2 * len(LINEAR)
+    assert all(".layers.1." in name or ".layers.2." in name for name in trained(loaded))
+    with pytest.raises(UserError, match="top:4, expected at most top:3"):
+        apply_trainable(LoadedModel(from_scratch(CONFIG, 0), "text"), "lora:2,top:4")
+    assert trained(apply_trainable(loaded, "lora:2,top:2")) == trained(loaded)
+    assert trained(apply_trainable(loaded, "lora:2")) == trained(loaded)
+    with pytest.raises(UserError, match="on other blocks \\(2 of 3\\)"):
+        apply_trainable(loaded, "lora:2,top:1")
 
 
 def test_lora_is_decided_by_its_seed(llama):

@@ -31,8 +31,10 @@ def model(data, spec="top:2", seed=0):
     return apply_trainable(loaded, spec).module
 
 
-def test_losses_and_gradients_are_those_of_the_whole_model(data):
-    whole = model(data)
+@pytest.mark.parametrize("spec", ["top:2", "lora:2,top:2"])
+def test_losses_and_gradients_are_those_of_the_whole_model(data, spec):
+    whole = model(data, spec)
+    disturb(whole)
     cut = cut_below(whole, data[1:])
     assert cut.first == 2
     upper, kept = cut.upper(whole), cut.samples(data[1])
@@ -47,6 +49,22 @@ def test_losses_and_gradients_are_those_of_the_whole_model(data):
     ours = torch.autograd.grad(token_nll(upper, kept.batch(rows)).mean(), params)
     theirs = torch.autograd.grad(token_nll(whole, data[1].batch(rows)).mean(), params)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
+
+
+def disturb(module):
+    """Give an adapter something to say: B starts at zero."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if "lora_B" in name:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
+
+
+def test_a_model_without_an_adapter_shares_the_lower_part_of_one_with_it(data):
+    whole, plain = model(data, "lora:2,top:2"), model(data)
+    cut = cut_below(whole, data[1:])
+    losses = sample_losses(cut.upper(plain), cut.samples(data[1]), token_nll)
+    assert torch.allclose(losses, sample_losses(plain, data[1], token_nll), atol=1e-5)
 
 
 def test_training_the_upper_part_trains_the_whole_model(data):

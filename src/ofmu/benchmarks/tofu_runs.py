@@ -117,7 +117,7 @@ def restored(run: Unlearned, setting: Setting, original: Reference) -> Module:
     from safetensors.torch import load_file
 
     state = load_file(run.model.path / "top.safetensors")
-    if setting.through_top:
+    if setting.through_top and not setting.adapter:
         return setting.halves.top(state)
     module = _marked(setting, original, seed=0)  # what a seed decides of an adapter is in the state
     put(module, state)
@@ -125,13 +125,14 @@ def restored(run: Unlearned, setting: Setting, original: Reference) -> Module:
 
 
 def _marked(setting: Setting, original: Reference, seed: int) -> Module:
-    """The whole original with what unlearning trains marked."""
+    """The original, or its upper part, with what unlearning trains marked."""
     whole = replace(setting.halves.base, module=setting.halves.whole(original.top(setting)))
-    return apply_trainable(whole, setting.spec, seed).module
+    marked = apply_trainable(whole, setting.spec, seed).module
+    return setting.halves.upper(marked) if setting.through_top else marked
 
 
 def _state(setting: Setting, model: Module) -> dict[str, torch.Tensor]:
-    if setting.through_top:
+    if setting.through_top and not setting.adapter:
         return setting.halves.state(model)
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
@@ -151,7 +152,7 @@ def _asked(setting: Setting, method: Method, seed: int, original: Reference) -> 
 
 def _run(setting: Setting, method: Method, seed: int, original: Reference, store: Store, looks: int) -> Run:
     upper = setting.through_top
-    model = original.top(setting) if upper else _marked(setting, original, seed)
+    model = original.top(setting) if upper and not setting.adapter else _marked(setting, original, seed)
     data = {
         name: setting.samples(getattr(setting.groups, name), store, upper)
         for name in ("forget", "retain", "heldout")

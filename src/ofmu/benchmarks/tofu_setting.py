@@ -55,8 +55,15 @@ class Setting:
 
     @property
     def through_top(self) -> bool:
-        """Whether unlearning trains what the references trained, and so passes through the upper part alone."""
-        return self.spec == self.halves.trained
+        """Whether unlearning trains what the references trained, or an adapter on it: then it passes through the
+        upper part alone.
+        """
+        return self.spec == self.halves.trained or self.spec.endswith(f",{self.halves.trained}")
+
+    @property
+    def adapter(self) -> bool:
+        """Whether unlearning trains an adapter."""
+        return self.spec.startswith("lora")
 
     def on(self, groups: Groups) -> Setting:
         """The same with other people."""
@@ -64,9 +71,7 @@ class Setting:
 
     def method(self, name: str) -> Method:
         """A method with its preset for this model."""
-        method: Method = build_method(
-            name, "text", lr=self.preset.lr, width=self.width, adapter=self.spec.startswith("lora")
-        )
+        method: Method = build_method(name, "text", lr=self.preset.lr, width=self.width, adapter=self.adapter)
         return with_values(method, self.preset.changed.get(name, {}))
 
     def samples(self, records: Sequence[Record], store: Store, upper: bool = True) -> Samples:

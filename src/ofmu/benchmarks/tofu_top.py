@@ -52,9 +52,13 @@ class Halves:
         whole = apply_trainable(fresh, self.trained).module
         if state is not None:
             put(whole, {self._numbered(name, self._below): value for name, value in state.items()})
+        return self.upper(whole).eval()
+
+    def upper(self, whole: Module) -> Module:
+        """The upper part of a model with this lower part; the model itself where nothing is cut."""
         upper = whole if self.cut is None else self.cut.upper(whole)
         assert upper is not None  # a copy of what was cut
-        return upper.eval()
+        return upper
 
     def state(self, top: Module) -> dict[str, Tensor]:
         """What of an upper part is trained, by name; its blocks are numbered from 0."""

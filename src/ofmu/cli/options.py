@@ -38,7 +38,7 @@ class UnlearnOptions:
         str,
         Parameter(
             group=MODEL,
-            help="What is trained: full, top:K (last K blocks or layers) or lora:R (adapter of rank R).",
+            help="What is trained: full, top:K (last K blocks or layers), lora:R (of rank R), lora:R,top:K.",
         ),
     ] = "full"
     merge: Annotated[
@@ -158,7 +158,10 @@ class TrainOptions:
     ]
     trainable: Annotated[
         str,
-        Parameter(group=MODEL, help="What is trained: full, top:K or lora:R (merged into the model when saved)."),
+        Parameter(
+            group=MODEL,
+            help="What is trained: full, top:K, lora:R or lora:R,top:K (merged into the model when saved).",
+        ),
     ] = "full"
     from_scratch: Annotated[
         bool,

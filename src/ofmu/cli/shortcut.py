@@ -8,17 +8,13 @@ from ofmu.cli.session import Job
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts
 from ofmu.engine.requests import Request
-from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.upper import Cut, cut_below
 
 
-def cut_of(loaded: LoadedModel, request: Request, trainable: str, seed: int) -> Cut | None:
-    """Where a text model can be cut of which the last blocks are trained (they are marked so); else None."""
-    if loaded.kind != "text" or not trainable.startswith("top"):
-        return None
-    marked = apply_trainable(loaded, trainable, seed)
+def cut_of(loaded: LoadedModel, request: Request) -> Cut | None:
+    """Where a text model can be cut, of which the last blocks or an adapter on them are marked; else None."""
     parts = (request.parts.forget, request.parts.retain, request.parts.heldout, request.test)
-    return cut_below(marked.module, [samples for samples in parts if samples is not None])
+    return cut_below(loaded.module, [samples for samples in parts if samples is not None])
 
 
 def through(cut: Cut, job: Job) -> Job:

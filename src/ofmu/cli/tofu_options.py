@@ -28,7 +28,7 @@ class TofuOptions:
         str | None,
         Parameter(
             group=MODEL,
-            help="What unlearning trains: full, top:K or lora:R. Default: what the model's fine-tuning trains.",
+            help="What unlearning trains: full, top:K, lora:R or lora:R,top:K. Default: what fine-tuning trained.",
         ),
     ] = None
     split: Annotated[

@@ -224,7 +224,10 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     job = _job(given)
     # what is sharded, or reaches into the model by a layer's name or for other texts, needs all of it
     whole = given.parallel != "none" or bool(job.method.needs & {"layer", "refusals"})
-    cut = None if whole else cut_of(loaded, request, options.trainable, options.seed)
+    cut = None
+    if not whole and loaded.kind == "text" and "top" in options.trainable:
+        loaded = apply_trainable(loaded, options.trainable, options.seed)
+        job, cut = replace(job, module=loaded.module), cut_of(loaded, request)
     scorer = Scorer(request, cut)
     before = scorer.look(loaded.module)
     said = say(loaded.module, request) if options.show_forgotten else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,22 +19,28 @@ HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Trainable:
-    """What is trained: form "full", the last n layers ("top"), or an adapter of rank n ("lora")."""
+    """What is trained: form "full", the last n layers ("top"), or an adapter of rank n ("lora").
+
+    blocks: an adapter is on the last so many transformer blocks alone (None: on all).
+    """
 
     form: Literal["full", "top", "lora"]
     n: int = 0
+    blocks: int | None = None
 
 
 def parse_trainable(spec: str) -> Trainable:
-    """`full`, `top:K` or `lora:R` with K, R ≥ 1; raises UserError for anything else."""
-    form, _, number = spec.partition(":")
+    """`full`, `top:K`, `lora:R` or `lora:R,top:K` with K, R ≥ 1; raises UserError for anything else."""
     if spec == "full":
         return Trainable("full")
-    if form in ("top", "lora") and number.isdecimal() and int(number) >= 1:
-        return Trainable("top" if form == "top" else "lora", int(number))
+    found = re.fullmatch(r"(?:lora:(?P<rank>\d+))?(?P<comma>,)?(?:top:(?P<top>\d+))?", spec, re.ASCII)
+    numbers = [int(n) for n in found.group("rank", "top") if n] if found is not None else []
+    if found is not None and min(numbers, default=0) >= 1 and bool(found["comma"]) == (len(numbers) == 2):
+        top = int(found["top"]) if found["top"] else None
+        return Trainable("lora", int(found["rank"]), top) if found["rank"] else Trainable("top", numbers[0])
     raise UserError(
         f"trainable: found {spec!r}, expected full, top:K (the last K transformer blocks or image layers, "
-        "such as top:10) or lora:R (an adapter of rank R, such as lora:8)"
+        "such as top:10), lora:R (an adapter of rank R, such as lora:8) or lora:R,top:K (one on the last K blocks)"
     )
 
 
@@ -43,13 +50,14 @@ def apply_trainable(loaded: LoadedModel, spec: str, seed: int = 0) -> LoadedMode
     full: everything. top:K: of a language model the last K transformer blocks and the norm after them
     (embeddings and the output head stay); of an image model the last K parameterised layers. lora:R:
     W + (α/R)·B·A on every linear projection, α = 2R, no dropout, B = 0 at first and A drawn from `seed`; the
-    rest is frozen. Curvature in half precision is noise, so a half-precision model is converted, with a note;
+    rest is frozen. lora:R,top:K: those of the last K transformer blocks alone. Curvature in half precision is
+    noise, so a half-precision model is converted, with a note;
     under an adapter only the adapter is. Raises UserError for an unknown spec, K out of range, and an adapter
     that does not fit. Source: Hu et al. 2022 (LoRA).
     """
     chosen = parse_trainable(spec)
     if chosen.form == "lora":
-        return _adapted(loaded, chosen.n, seed)
+        return _adapted(loaded, chosen, seed)
     if hasattr(loaded.module, "peft_config"):
         raise UserError(f"trainable: {spec} needs a plain model, found one under an adapter; merge it first")
     parameters = list(loaded.module.parameters())
@@ -77,9 +85,13 @@ def _top(loaded: LoadedModel, k: int) -> list[nn.Parameter]:
         layers = last_layers(loaded.module, k)
         return [p for layer in layers for _, part in layer for p in part.parameters()]
     blocks, after = block_list(loaded.module)
+    _at_most(k, blocks)
+    return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
+
+
+def _at_most(k: int, blocks: nn.ModuleList) -> None:
     if k > len(blocks):
         raise UserError(f"trainable: found top:{k}, expected at most top:{len(blocks)} (the model's blocks)")
-    return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
 
 
 def block_list(module: nn.Module) -> tuple[nn.ModuleList, list[nn.Module]]:
@@ -105,38 +117,63 @@ def _in_single_precision(loaded: LoadedModel) -> LoadedModel:
     return replace(loaded, module=loaded.module.float(), notes=(*loaded.notes, note))
 
 
-def _adapted(loaded: LoadedModel, rank: int, seed: int) -> LoadedModel:
+def _adapted(loaded: LoadedModel, chosen: Trainable, seed: int) -> LoadedModel:
     if hasattr(loaded.module, "peft_config"):
-        return _same_adapter(loaded, rank)
+        return _same_adapter(loaded, chosen)
     if not hasattr(loaded.module, "save_pretrained"):
         raise UserError(
-            f"trainable: lora:{rank} needs a transformers model, found a {type(loaded.module).__name__}; "
+            f"trainable: lora:{chosen.n} needs a transformers model, found a {type(loaded.module).__name__}; "
             "use full or top:K"
         )
     need("peft", "llm")
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
+        r=chosen.n,
+        lora_alpha=2 * chosen.n,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=_projections(loaded.module, chosen),
         task_type="CAUSAL_LM" if loaded.kind == "text" else None,
     )
-    with torch.random.fork_rng(devices=[]), quiet_peft(), clear_errors(f"{loaded.source} with lora:{rank}"):
+    with torch.random.fork_rng(devices=[]), quiet_peft(), clear_errors(f"{loaded.source} with lora:{chosen.n}"):
         torch.manual_seed(seed)
         module = get_peft_model(loaded.module, config)
     module.peft_config["default"].base_model_name_or_path = loaded.source
     return _noted(replace(loaded, module=module))
 
 
-def _same_adapter(loaded: LoadedModel, rank: int) -> LoadedModel:
+def _projections(module: nn.Module, chosen: Trainable) -> list[str] | str:
+    """The names of the linear layers that an adapter is put on."""
+    if chosen.blocks is None:
+        return "all-linear"
+    from transformers.pytorch_utils import Conv1D
+
+    blocks, _ = block_list(module)
+    _at_most(chosen.blocks, blocks)
+    inside = {id(part) for block in blocks[-chosen.blocks :] for part in block.modules()}
+    found = (
+        name
+        for name, part in module.named_modules()
+        if id(part) in inside and isinstance(part, (nn.Linear, Conv1D))
+    )
+    return sorted(found)
+
+
+def _same_adapter(loaded: LoadedModel, chosen: Trainable) -> LoadedModel:
     ranks = {getattr(c, "r", None) for c in loaded.module.peft_config.values()}  # type: ignore[operator]
-    if ranks != {rank}:
+    if ranks != {chosen.n}:
         raise UserError(
-            f"trainable: found lora:{rank} for a model that has an adapter of rank "
+            f"trainable: found lora:{chosen.n} for a model that has an adapter of rank "
             f"{', '.join(sorted(map(str, ranks)))}; use that rank to train the adapter on, or merge it first"
         )
+    if chosen.blocks is not None:
+        blocks, _ = block_list(loaded.module)
+        on = [any(".lora_" in f".{name}" for name, _ in block.named_parameters()) for block in blocks]
+        if on != [i >= len(blocks) - chosen.blocks for i in range(len(blocks))]:
+            raise UserError(
+                f"trainable: found lora:{chosen.n},top:{chosen.blocks} for an adapter on other blocks "
+                f"({sum(on)} of {len(blocks)}); give lora:{chosen.n} to train that adapter on, or merge it first"
+            )
     loaded.module.requires_grad_(False)
     for name, parameter in loaded.module.named_parameters():
         if ".lora_" in name:

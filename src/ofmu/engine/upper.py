@@ -108,6 +108,9 @@ class Cut:
         return states
 
     def _lower(self, module: Module) -> dict[str, Tensor]:
+        if hasattr(module, "peft_config"):
+            # its names are those of a model without an adapter
+            module = module.get_base_model()  # type: ignore[operator]
         blocks = block_list(module)[0]
         above = {id(p) for block in blocks[self.first :] for p in block.parameters()}
         above |= {id(p) for after in block_list(module)[1] for p in after.parameters()}
