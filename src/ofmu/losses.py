@@ -23,11 +23,11 @@ from .tasks import IGNORE, Batch, Kind, Need, Targets, Task
 def class_logits(model: Module, batch: Batch) -> Tensor:
     """[b, classes]: the logits of an image classifier (a plain module, or one of transformers')."""
     out = model(batch.inputs["pixel_values"])
-    return _full(out if isinstance(out, Tensor) else out.logits)
+    return full(out if isinstance(out, Tensor) else out.logits)
 
 
-def _full(logits: Tensor) -> Tensor:
-    """Half-precision logits (autocast) as float32: a softmax over them is not to be trusted."""
+def full(logits: Tensor) -> Tensor:
+    """Half-precision logits (bf16 weights, autocast) as float32: a softmax over them is not to be trusted."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
@@ -42,8 +42,8 @@ def answer_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     inner = getattr(model, "get_base_model", lambda: model)()
     if hasattr(inspect.getmodule(type(inner)), "slice_logits_to_keep"):  # transformers' models that take a mask
         keep = F.pad(answers, (0, 1))  # the last position predicts nothing that is known
-        return _full(model(**batch.inputs, use_cache=False, logits_to_keep=keep).logits), labels
-    return _full(model(**batch.inputs, use_cache=False).logits[:, :-1][answers]), labels
+        return full(model(**batch.inputs, use_cache=False, logits_to_keep=keep).logits), labels
+    return full(model(**batch.inputs, use_cache=False).logits[:, :-1][answers]), labels
 
 
 def placed(values: Tensor, labels: Tensor) -> Terms:

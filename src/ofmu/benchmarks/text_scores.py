@@ -19,6 +19,9 @@ from ..metrics import answer_probability, forget_quality, mean_interval, per_sam
 from ..report.model import ScoreRow
 from ..tasks import Samples
 from .rows import score_row
+from .token_pass import text_pass
+
+PARTS = ("forget", "retain", "unseen", "paraphrased", "perturbed")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class TextParts:
     perturbed: Samples | None = None
     wrong: int = 5
 
+    def named(self) -> dict[str, Samples]:
+        """The parts that are there, by name."""
+        found = {name: getattr(self, name) for name in PARTS}
+        return {name: samples for name, samples in found.items() if samples is not None}
+
     def mapped(self, change: Callable[[Samples], Samples]) -> TextParts:
         """The same parts, each through `change`."""
         unseen, paraphrased, perturbed = (
@@ -49,6 +57,12 @@ class TextView:
     """A model seen through its mean answer losses (nats per token): per part [n], perturbed [n, wrong]."""
 
     losses: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, losses: Mapping[str, np.ndarray], wrong: int) -> TextView:
+        """From the losses [n] of every part's texts; perturbed: `wrong` a question, row after row."""
+        shaped = {name: x.reshape(-1, wrong) if name == "perturbed" else x for name, x in losses.items()}
+        return cls(shaped)
 
     @property
     def ratio(self) -> np.ndarray | None:
@@ -93,23 +107,13 @@ def _list(value: Any) -> list[str]:
     return [str(item) for item in value]
 
 
-def view_text(
-    model: Module, parts: TextParts, loss: Loss = token_nll, known: Mapping[str, np.ndarray] | None = None
-) -> TextView:
-    """One pass over all parts that are there; loss: `token_nll`, or the same at another precision.
-
-    known: parts whose losses [n] were measured already.
-    """
-    losses = {}
-    for name in ("forget", "retain", "unseen", "paraphrased", "perturbed"):
-        samples = getattr(parts, name)
-        if known is not None and name in known:
-            losses[name] = known[name]
-        elif samples is not None:
-            losses[name] = sample_losses(model, samples, loss).numpy()
-    if "perturbed" in losses:
-        losses["perturbed"] = losses["perturbed"].reshape(-1, parts.wrong)
-    return TextView(losses)
+def view_text(model: Module, parts: TextParts, loss: Loss = token_nll) -> TextView:
+    """One pass over all parts that are there; loss: `token_nll`, or the same at another precision."""
+    given = parts.named()
+    if loss is token_nll:
+        return TextView.of(text_pass(model, given, []).losses, parts.wrong)
+    losses = {name: sample_losses(model, samples, loss).numpy() for name, samples in given.items()}
+    return TextView.of(losses, parts.wrong)
 
 
 def text_rows(task: str, method: str, seed: int, view: TextView, retrain: TextView | None) -> list[ScoreRow]:

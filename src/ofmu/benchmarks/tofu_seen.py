@@ -21,7 +21,7 @@ from ..losses import token_nll
 from .answering import answer
 from .text_scores import TextParts
 from .tofu_setting import Setting
-from .token_pass import token_scores
+from .token_pass import text_pass
 
 Floats = NDArray[np.float64]
 ANSWERS = ("forget", "retain", "unseen")  # parts of which every token's prediction is looked at
@@ -94,16 +94,11 @@ def _upper(setting: Setting, store: Store, samples: Any) -> Any:
 
 def _passed(model: Module, parts: TextParts) -> tuple[dict[str, Floats], dict[str, dict[str, Floats]]]:
     """Every text passes once: with the scores of all its tokens, or for its loss alone."""
-    losses: dict[str, Floats] = {}
-    tokens: dict[str, dict[str, Floats]] = {}
-    for name in ("forget", "retain", "unseen", "paraphrased", "perturbed"):
-        samples = getattr(parts, name)
-        if name in ANSWERS:
-            found = token_scores(model, samples)
-            losses[name] = found.loss
-            tokens[name] = {score: getattr(found, score) for score in TOKEN_SCORES}
-        else:
-            losses[name] = sample_losses(model, samples, token_nll).double().numpy()
+    found = text_pass(model, parts.named(), ANSWERS)
+    tokens = {
+        part: {score: getattr(scores, score) for score in TOKEN_SCORES} for part, scores in found.tokens.items()
+    }
+    losses = dict(found.losses)
     losses["perturbed"] = losses["perturbed"].reshape(-1, parts.wrong)
     return losses, tokens
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import Module
 
 from ..engine.measuring import evaluating
-from ..losses import answer_logits
-from ..metrics import Score, exact_memorization, extraction_strength, mean_score, min_k, min_k_plus_plus
-from ..tasks import IGNORE, Samples, batches
+from ..engine.predictions import predictions
+from ..metrics import Score, mean_score, min_k
+from ..metrics.membership import lowest_mean
+from ..metrics.memorisation import extracted
+from ..metrics.tokens import TokenValues, token_values
+from ..tasks import Samples
 
 Floats = NDArray[np.float64]
 
@@ -40,34 +42,59 @@ FORGET_METRICS: dict[str, Callable[[TokenScores], Score]] = {
     "extraction_strength": lambda seen: mean_score(seen.extraction, "", None),
     "exact_memorization": lambda seen: mean_score(seen.exact, "", None),
 }
+SHARE = 0.2  # of the tokens: what Min-K% and Min-K%++ look at
+
+
+@dataclass(frozen=True)
+class TextPass:
+    """What one pass over several data sets gives, by their names: losses [n] of all, token scores of some."""
+
+    losses: Mapping[str, Floats]
+    tokens: Mapping[str, TokenScores]
+
+
+def text_pass(
+    model: Module,
+    parts: Mapping[str, Samples],
+    scored: Collection[str],
+    k: float = SHARE,
+    batch: int = 8,
+    watch: Callable[[int], None] | None = None,
+) -> TextPass:
+    """One pass over all parts together: a beginning that texts of any part share is read once.
+
+    scored: the parts of which every token's prediction is looked at; of the others the loss alone. k: the share of
+    tokens that Min-K% and Min-K%++ look at. watch is told how many texts are done. Only a few texts' logits are
+    held at a time.
+    """
+    names, done = list(parts), 0
+    losses = {name: np.empty(len(samples)) for name, samples in parts.items()}
+    found = {name: np.empty((len(parts[name]), 6)) for name in names if name in scored}
+    with evaluating(model):
+        for predicted in predictions(model, list(parts.values()), batch):
+            for answer in predicted.answers:
+                name, logits = names[answer.part], predicted.logits[answer.places]
+                if name in found:
+                    found[name][answer.row] = _scores(token_values(logits, answer.tokens), k)
+                    losses[name][answer.row] = found[name][answer.row, 0]
+                else:
+                    losses[name][answer.row] = float(F.cross_entropy(logits, answer.tokens))
+            done += len(predicted.answers)
+            if watch is not None:
+                watch(done)
+    return TextPass(losses, {name: TokenScores(*rows.T.copy()) for name, rows in found.items()})
 
 
 def token_scores(
-    model: Module, samples: Samples, k: float = 0.2, batch: int = 8, watch: Callable[[int], None] | None = None
+    model: Module, samples: Samples, k: float = SHARE, batch: int = 8, watch: Callable[[int], None] | None = None
 ) -> TokenScores:
-    """All of `TokenScores` from one pass, batched by length; watch is told how many samples are done.
-
-    k: the share of tokens that Min-K% and Min-K%++ look at. Only one batch's logits are held at a time.
-    """
-    found = np.empty((len(samples), 6))
-    done, device = 0, next(model.parameters()).device
-    with evaluating(model):
-        for rows in batches(samples, batch):
-            logits, labels = answer_logits(model, samples.batch(rows).to(device))
-            answers = labels != IGNORE
-            counts, true = answers.sum(1).tolist(), labels[answers]
-            lost = F.cross_entropy(logits, true, reduction="none")
-            for row, *one in zip(rows, logits.split(counts), true.split(counts), lost.split(counts), strict=True):
-                found[row] = _scores(one[0], one[1], one[2], k)
-            done += len(rows)
-            if watch is not None:
-                watch(done)
-    return TokenScores(*found.T.copy())
+    """`text_pass` of one data set, of which all tokens are scored."""
+    return text_pass(model, {"": samples}, [""], k, batch, watch).tokens[""]
 
 
-def _scores(logits: Tensor, labels: Tensor, lost: Tensor, k: float) -> Floats:
-    """`TokenScores` of one text: logits [t, vocabulary], the true tokens [t] and their losses [t]."""
-    said, true = logits.double().cpu().numpy(), labels.cpu().numpy()
-    log_p = np.minimum(-lost.double().cpu().numpy(), 0.0)
-    memorised = extraction_strength(said, true), exact_memorization(said, true)
-    return np.array([lost.mean(), len(true), *memorised, min_k(log_p, k), min_k_plus_plus(said, true, k)])
+def _scores(values: TokenValues, k: float) -> Floats:
+    """`TokenScores` of one text."""
+    hits = values.likeliest
+    memorised = extracted(hits), float(hits.mean())
+    lowest = min_k(values.log_p, k), lowest_mean(values.standardised, k)
+    return np.array([-values.log_p.mean(), len(hits), *memorised, *lowest])

@@ -11,8 +11,8 @@ from torch.nn import Module
 from ofmu.attacks import auc_with_error, threshold_attack
 from ofmu.benchmarks.image_scores import ImageParts, ImageView, image_rows, view_image
 from ofmu.benchmarks.rows import score_row
-from ofmu.benchmarks.text_scores import TextParts, TextView, text_rows, view_text
-from ofmu.benchmarks.token_pass import FORGET_METRICS, TokenScores, token_scores
+from ofmu.benchmarks.text_scores import TextParts, TextView, text_rows
+from ofmu.benchmarks.token_pass import FORGET_METRICS, TokenScores, text_pass
 from ofmu.cli.say import bar
 from ofmu.data.encode import TextSamples
 from ofmu.data.sequences import InMemory, with_answers
@@ -31,7 +31,6 @@ from ofmu.metrics import (
     wasserstein_confidence,
 )
 from ofmu.report.model import ScoreRow
-from ofmu.tasks import Samples
 
 NO_TEST = "needs --test: unseen rows that are not used for targets"
 
@@ -71,12 +70,13 @@ class Scorer:
             module, kept = upper, self.cut.samples
             parts = parts.mapped(kept)
             heldout = None if heldout is None else kept(heldout)
-        tokens = {"forget": _watched("scoring the forget set", module, parts.forget)}
-        if heldout is not None:
-            tokens["heldout"] = _watched("scoring held-out text", module, heldout)
-        losses = {name: found.loss for name, found in tokens.items()}
-        text = view_text(module, parts, known={"forget": losses["forget"]})
-        return View({**losses, "retain": text.losses["retain"]}, text=text, tokens=tokens)
+        named = parts.named() | ({} if heldout is None else {"heldout": heldout})
+        with bar("scoring") as shown:
+            total = sum(map(len, named.values()))
+            found = text_pass(module, named, ("forget", "heldout"), watch=lambda done: shown.show(done, total, {}))
+        losses = {name: x for name, x in found.losses.items() if name in ("forget", "retain", "heldout")}
+        text = TextView.of({name: found.losses[name] for name in parts.named()}, parts.wrong)
+        return View(losses, text=text, tokens=found.tokens)
 
     def _images(self, module: Module) -> View:
         parts = self.request.parts
@@ -97,12 +97,6 @@ class Scorer:
             "RA": retain_accuracy(outputs[1], labels[1]),
         }
         return View(losses, points=points)
-
-
-def _watched(what: str, module: Module, samples: Samples) -> TokenScores:
-    """`token_scores` with a bar on stderr."""
-    with bar(what) as shown:
-        return token_scores(module, samples, watch=lambda done: shown.show(done, len(samples), {}))
 
 
 def text_parts(request: Request) -> TextParts:

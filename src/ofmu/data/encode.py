@@ -192,6 +192,10 @@ class TextSamples:
         index = torch.as_tensor(rows, dtype=torch.int64)
         return Batch(index, {"input_ids": inputs, "attention_mask": mask}, labels)
 
+    def span(self, row: int, first: int, stop: int) -> dict[str, Tensor]:
+        """The token ids at places `first` … `stop` − 1 of a row, int64 [1, stop − first]."""
+        return {"input_ids": torch.tensor([self.encoded(int(row))[0][first:stop]], dtype=torch.int64)}
+
     @staticmethod
     def _padded(lists: list[list[int]], width: int, value: int) -> Tensor:
         return torch.tensor([row + [value] * (width - len(row)) for row in lists], dtype=torch.int64)

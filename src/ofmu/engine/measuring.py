@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
 from ..core.terms import Loss
-from ..losses import class_logits
+from ..losses import class_logits, token_nll
 from ..tasks import Samples, batches
+from .predictions import predictions
 
 
 @contextmanager
@@ -30,6 +32,8 @@ def evaluating(model: Module) -> Iterator[None]:
 
 def sample_losses(model: Module, samples: Samples, loss: Loss, batch: int = 64) -> Tensor:
     """float32 [n]: each sample's mean loss, in the order of the data set."""
+    if loss is token_nll:
+        return torch.stack([values.mean() for values in answer_losses(model, [samples], batch)[0]])
     out = torch.empty(len(samples))
     with evaluating(model):
         for rows in batches(samples, batch):
@@ -40,12 +44,25 @@ def sample_losses(model: Module, samples: Samples, loss: Loss, batch: int = 64) 
 
 def token_losses(model: Module, samples: Samples, loss: Loss, batch: int = 32) -> list[Tensor]:
     """Per sample, float32 [m]: the loss of each of its answer tokens."""
+    if loss is token_nll:
+        return answer_losses(model, [samples], batch)[0]
     out: list[Tensor] = [torch.empty(0)] * len(samples)
     with evaluating(model):
         for rows in batches(samples, batch):
             terms = loss(model, samples.batch(rows).to(_device(model)))
             for i, row in enumerate(rows):
                 out[row] = terms.values[i][terms.weights[i] > 0].float().cpu()
+    return out
+
+
+def answer_losses(model: Module, parts: Sequence[Samples], batch: int = 32) -> list[list[Tensor]]:
+    """`token_losses` (by `token_nll`) of several data sets: what their texts begin with in common passes once."""
+    out = [[torch.empty(0)] * len(samples) for samples in parts]
+    with evaluating(model):
+        for predicted in predictions(model, parts, batch):
+            for answer in predicted.answers:
+                lost = F.cross_entropy(predicted.logits[answer.places], answer.tokens, reduction="none")
+                out[answer.part][answer.row] = lost.float().cpu()
     return out
 
 

@@ -50,7 +50,7 @@ class UpperSamples:
     also: makes the same of other samples, such as these questions with other answers.
     """
 
-    samples: Samples
+    samples: TextSamples
     states: Sequence[Tensor]
     also: Callable[[Samples], UpperSamples]
 
@@ -73,6 +73,14 @@ class UpperSamples:
         """About how long a sample is."""
         return self.samples.length(row)
 
+    def encoded(self, row: int) -> tuple[list[int], list[int]]:
+        """(input ids, labels) of a row, as the whole model reads it."""
+        return self.samples.encoded(row)
+
+    def span(self, row: int, first: int, stop: int) -> dict[str, Tensor]:
+        """The kept states at places `first` … `stop` − 1 of a row, [1, stop − first, d]."""
+        return {"inputs_embeds": self.states[row][None, first:stop]}
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -93,6 +101,7 @@ class Cut:
     def samples(self, samples: Samples) -> UpperSamples:
         """The samples with their states; computed once for each data set."""
         if id(samples) not in self._kept:
+            assert isinstance(samples, TextSamples)  # as all are that a model is cut for
             self._kept[id(samples)] = UpperSamples(samples, self.states(samples), self.samples)
         return self._kept[id(samples)]
 

@@ -62,7 +62,7 @@ def min_k(logprobs: ArrayLike, k: float = 0.2) -> float:
     pretraining data from large language models" (2023), arXiv 2310.16789, equation 1. Raises ValueError for nan,
     no token, positive log-probabilities and a k that is no share.
     """
-    return _lowest(vector("logprobs", logprobs, high=0), k)
+    return lowest_mean(vector("logprobs", logprobs, high=0), k)
 
 
 def min_k_plus_plus(logits: ArrayLike, labels: ArrayLike, k: float = 0.2) -> float | Floats:
@@ -81,7 +81,7 @@ def min_k_plus_plus(logits: ArrayLike, labels: ArrayLike, k: float = 0.2) -> flo
         mean = (p * log_p).sum(axis=-1)
         deviation = np.sqrt((p * (log_p - mean[:, None]) ** 2).sum(axis=-1))
         true = log_p[np.arange(len(tokens)), tokens]
-        scores.append(_lowest((true - mean) / np.maximum(deviation, FLOOR), k))
+        scores.append(lowest_mean((true - mean) / np.maximum(deviation, FLOOR), k))
     return like(labels, scores)
 
 
@@ -120,7 +120,11 @@ def privleak(auc_unlearned: float, auc_retrained: float) -> float:
     return float(100 * (ours - theirs) / theirs)
 
 
-def _lowest(values: Floats, k: float) -> float:
+def lowest_mean(values: Floats, k: float) -> float:
+    """The mean of the lowest k·m (rounded down, at least one) of [m] token scores: what Min-K% and Min-K%++ share.
+
+    Raises ValueError for a k outside (0, 1].
+    """
     if not 0 < k <= 1:
         raise ValueError(f"k: found {k}, expected a share of the tokens in (0, 1], such as 0.2 for 20 %")
     count = max(1, int(len(values) * k + 1e-9))  # .29 · 100 is 28.999…

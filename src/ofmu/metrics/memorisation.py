@@ -27,13 +27,13 @@ def extraction_strength(logits: ArrayLike, labels: ArrayLike) -> float | Floats:
     at k = m − 1. Raises ValueError for shapes that do not fit, nan, a sample without labels, and labels outside
     the vocabulary.
     """
-    right = _hits(logits, labels)
-    scores = []
-    for row in right:
-        wrong = np.flatnonzero(~row)
-        k = int(wrong[-1]) + 1 if len(wrong) else 0
-        scores.append(1 - k / len(row))
-    return like(labels, scores)
+    return like(labels, [extracted(row) for row in _hits(logits, labels)])
+
+
+def extracted(hits: NDArray[np.bool_]) -> float:
+    """`extraction_strength` of a text from [m]: whether each answer token is the most likely one."""
+    wrong = np.flatnonzero(~hits)
+    return 1 - (int(wrong[-1]) + 1 if len(wrong) else 0) / len(hits)
 
 
 def exact_memorization(logits: ArrayLike, labels: ArrayLike) -> float | Floats:
