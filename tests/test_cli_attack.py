@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import torch
 
 from cli_world import World, image_world, text_world
 from ofmu.cli.attack_shadows import unlearning_of
@@ -11,13 +10,7 @@ from ofmu.cli.main import run
 from ofmu.errors import UserError
 from ofmu.evidence.gates import parse_gates
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

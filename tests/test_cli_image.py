@@ -24,12 +24,7 @@ from ofmu.engine import prepare as engine_prepare
 STEPS = ("--budget", "1000000", "--checkpoint-every", "3")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

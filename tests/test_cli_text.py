@@ -10,17 +10,13 @@ import torch
 from cli_world import World, parameters, same, text_world, write_jsonl
 from ofmu.cli import session, shortcut
 from ofmu.cli.main import run
+from ofmu.cli.scoring import Scorer
 from ofmu.data.read import open_records
 
 FEW = ("--budget", "8", "--checkpoint-every", "2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +89,23 @@ def test_scores_hold_truth_ratio_and_distances_to_retrain(finished):
     metrics = {row["metric"] for row in rows(finished) if row["method"] == "OFMU"}
     assert {"forget_nll", "retain_prob", "unseen_prob", "truth_ratio", "ks_p", "nll_error"} <= metrics
     assert {"extraction_strength", "exact_memorization", "min_k_plus_plus_auc"} <= metrics
+
+
+def test_a_retrained_model_is_looked_at_once(world, finished, tmp_path, monkeypatch):
+    looks = []
+    look = Scorer.look
+    monkeypatch.setattr(Scorer, "look", lambda scorer, module: looks.append(1) or look(scorer, module))
+    words = ["evaluate", "--model", str(world.model), "--retrain", str(world.model)]
+    words += [word for part, file in world.files.items() for word in (f"--{part}", str(file))]
+    assert run([*words, "--out", str(tmp_path / "scores.json")]) == 0
+    assert len(looks) == 1  # --model's; the same model as --retrain was looked at when `finished` was made
+    again = {row["metric"]: row for row in json.loads((tmp_path / "scores.json").read_text())["rows"][::-1]}
+    for row in rows(finished):
+        if row["method"] == "Original" and row["metric"] in ("forget_nll", "nll_error", "truth_ratio"):
+            assert again[row["metric"]]["value"] == pytest.approx(row["value"], abs=1e-5)
+    monkeypatch.setenv("OFMU_STORE", str(world.model / "config.json"))  # a file: the store cannot be made
+    assert run([*words, "--out", str(tmp_path / "more.json")]) == 0
+    assert len(looks) == 3
 
 
 def test_interrupted_it_goes_on_bit_for_bit_with_the_reference_it_had_trained(

@@ -14,7 +14,7 @@ from ofmu.data.records import Message, Record
 from ofmu.data.sequences import InMemory, with_answers
 from ofmu.engine import predictions
 from ofmu.engine.language import TINY_LLAMA, from_scratch, train_tokenizer
-from ofmu.engine.measuring import evaluating, sample_losses, token_losses
+from ofmu.engine.measuring import Monitor, evaluating, sample_losses, token_losses
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.prefixes import plan
 from ofmu.engine.trainable import apply_trainable
@@ -125,6 +125,25 @@ def test_adapters_and_upper_parts_read_trees_too(parts, trainable):
     for (part, row), (logits, _) in found.items():
         assert torch.allclose(logits, alone(module, data[part], row)[0], atol=1e-5)
     assert passed < sum(len(tokens) for _, tokens in found.values())
+
+
+def test_the_states_below_a_cut_are_those_of_padded_batches(parts, monkeypatch):
+    module = apply_trainable(LoadedModel(model(), "text", parts[0], source="tiny"), "top:1", 0).module
+    cut = cut_below(module, parts[1:])
+    ours = cut.states(parts[2])
+    monkeypatch.setattr(predictions, "_branching", lambda model, longest: False)
+    for row, (state, expected) in enumerate(zip(ours, cut.states(parts[2]), strict=True)):
+        assert state.shape == (len(parts[2].encoded(row)[0]), 32)
+        assert torch.allclose(state, expected, atol=1e-5)
+
+
+def test_a_monitor_sees_the_means_of_its_rows(parts, monkeypatch):
+    module, (chat, wrong) = model(), parts[1:]
+    watch = Monitor(chat, wrong, wrong, token_nll, most=5)
+    seen = watch.look(module)
+    picked = sample_losses(module, wrong, token_nll)[[i * len(wrong) // 5 for i in range(5)]]
+    assert seen["forget_loss"] == pytest.approx(float(sample_losses(module, chat, token_nll).mean()), abs=1e-5)
+    assert seen["retain_loss"] == seen["heldout_loss"] == pytest.approx(float(picked.mean()), abs=1e-5)
 
 
 @pytest.mark.parametrize("fault", ["ignores positions", "a window", "no gain", "another attention"])

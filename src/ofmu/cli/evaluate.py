@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ofmu.cli.exits import DONE
+from ofmu.cli.kept_view import kept_look
 from ofmu.cli.options import EvaluateOptions
 from ofmu.cli.say import note, print_json
 from ofmu.cli.scoring import Scorer, score
@@ -39,7 +40,7 @@ def evaluate(options: EvaluateOptions) -> int:
     if options.retrain is not None:
         retrain = load_model(model_path(options.retrain))
         check_alike(loaded, retrain, "--retrain")
-        gold = scorer.look(retrain.module)
+        gold = kept_look(scorer, retrain.module)
     task = Path(options.forget or str(options.data)).stem
     rows = score(task, options.name, options.seed, scorer.look(loaded.module), gold)
     if gold is not None:

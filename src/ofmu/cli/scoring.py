@@ -31,6 +31,7 @@ from ofmu.metrics import (
     wasserstein_confidence,
 )
 from ofmu.report.model import ScoreRow
+from ofmu.tasks import Samples
 
 NO_TEST = "needs --test: unseen rows that are not used for targets"
 
@@ -63,14 +64,17 @@ class Scorer:
         """One pass over every part."""
         return self._images(module) if self._parts is None else self._texts(module, self._parts)
 
-    def _texts(self, module: Module, parts: TextParts) -> View:
+    def named_texts(self) -> dict[str, Samples]:
+        """The texts of all parts that a text model is looked at on, by name; empty for images."""
         heldout = self.request.parts.heldout
+        more = {} if heldout is None else {"heldout": heldout}
+        return {} if self._parts is None else self._parts.named() | more
+
+    def _texts(self, module: Module, parts: TextParts) -> View:
+        named = self.named_texts()
         upper = None if self.cut is None else self.cut.upper(module)
         if self.cut is not None and upper is not None:
-            module, kept = upper, self.cut.samples
-            parts = parts.mapped(kept)
-            heldout = None if heldout is None else kept(heldout)
-        named = parts.named() | ({} if heldout is None else {"heldout": heldout})
+            module, named = upper, {name: self.cut.samples(samples) for name, samples in named.items()}
         with bar("scoring") as shown:
             total = sum(map(len, named.values()))
             found = text_pass(module, named, ("forget", "heldout"), watch=lambda done: shown.show(done, total, {}))

@@ -15,6 +15,7 @@ from torch.nn import Module
 from ofmu.cli.answers import join_answers, say
 from ofmu.cli.exits import DONE, GATE_MISSED, NOT_REACHED
 from ofmu.cli.interrupts import Pending, patient_signals
+from ofmu.cli.kept_view import kept_look
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import NOTES, Bar, bar, note, print_json
 from ofmu.cli.scoring import Scorer
@@ -231,7 +232,7 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     scorer = Scorer(request, cut)
     before = scorer.look(loaded.module)
     said = say(loaded.module, request) if options.show_forgotten else []
-    gold = None if given.retrain is None else scorer.look(given.retrain.module)
+    gold = None if given.retrain is None else kept_look(scorer, given.retrain.module)
     note("estimating how unseen rows look to the model" if not out.resuming else "going on from the checkpoint")
     if cut is not None:
         job = through(cut, job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -55,11 +55,16 @@ def token_losses(model: Module, samples: Samples, loss: Loss, batch: int = 32) -
     return out
 
 
-def answer_losses(model: Module, parts: Sequence[Samples], batch: int = 32) -> list[list[Tensor]]:
-    """`token_losses` (by `token_nll`) of several data sets: what their texts begin with in common passes once."""
+def answer_losses(
+    model: Module, parts: Sequence[Samples], batch: int = 32, rows: Sequence[Sequence[int]] | None = None
+) -> list[list[Tensor]]:
+    """`token_losses` (by `token_nll`) of several data sets: what their texts begin with in common passes once.
+
+    rows: of each, the texts that are measured (None: all); of the others nothing is known, [0].
+    """
     out = [[torch.empty(0)] * len(samples) for samples in parts]
     with evaluating(model):
-        for predicted in predictions(model, parts, batch):
+        for predicted in predictions(model, parts, batch, rows):
             for answer in predicted.answers:
                 lost = F.cross_entropy(predicted.logits[answer.places], answer.tokens, reduction="none")
                 out[answer.part][answer.row] = lost.float().cpu()
@@ -97,12 +102,23 @@ class Monitor:
 
     def look(self, model: Module) -> dict[str, float]:
         """The mean losses now, by the names of the report's trajectory."""
-        seen = {"forget_loss": self._mean(model, self.forget), "retain_loss": self._mean(model, self.retain)}
+        parts = {"forget_loss": self.forget, "retain_loss": self.retain}
         if self.heldout is not None:
-            seen["heldout_loss"] = self._mean(model, self.heldout)
+            parts["heldout_loss"] = self.heldout
+        if self.loss is token_nll:
+            seen = self._answers(model, parts)
+        else:
+            seen = {name: self._mean(model, samples) for name, samples in parts.items()}
         if self.cosine and (found := self._cosine(model)) is not None:
             seen["cosine"] = found
         return seen
+
+    def _answers(self, model: Module, parts: Mapping[str, Samples]) -> dict[str, float]:
+        """Of texts: all parts in one pass."""
+        chosen = [self._chosen(samples) for samples in parts.values()]
+        found = answer_losses(model, list(parts.values()), rows=chosen)
+        means = ([losses[row].mean() for row in rows] for losses, rows in zip(found, chosen, strict=True))
+        return {name: float(torch.stack(values).mean()) for name, values in zip(parts, means, strict=True)}
 
     def _chosen(self, samples: Samples) -> Sequence[int]:
         n = len(samples)

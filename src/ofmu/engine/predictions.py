@@ -62,12 +62,16 @@ class Predicted:
     answers: list[Answer]
 
 
-def predictions(model: Module, parts: Sequence[Samples], batch: int) -> Iterator[Predicted]:
+def predictions(
+    model: Module, parts: Sequence[Samples], batch: int, rows: Sequence[Sequence[int]] | None = None
+) -> Iterator[Predicted]:
     """Every text of every part once, some at a time; call it in `evaluating`.
 
-    batch: texts at a time where they are padded. Nothing is kept of a group when the next one is asked for.
+    batch: texts at a time where they are padded. rows: of each part, the texts that are asked for (None: all).
+    Nothing is kept of a group when the next one is asked for.
     """
-    texts = [(part, row) for part, samples in enumerate(parts) for row in range(len(samples))]
+    asked = [range(len(samples)) for samples in parts] if rows is None else rows
+    texts = [(part, row) for part, chosen in enumerate(asked) for row in chosen]
     for start in range(0, len(texts), ROWS):
         some = texts[start : start + ROWS]
         trees = _trees(model, parts, some, batch)
@@ -75,6 +79,18 @@ def predictions(model: Module, parts: Sequence[Samples], batch: int) -> Iterator
             yield _through(model, parts, some, tree)
         if not trees:
             yield from _padded(model, parts, some, batch)
+
+
+def sequences(
+    model: Module, samples: Samples, batch: int
+) -> Iterator[tuple[dict[str, Tensor], dict[int, list[int]]]]:
+    """All texts as trees: (the model's inputs, of each row its tokens' places); none where none will do."""
+    texts = [(0, row) for row in range(len(samples))]
+    for start in range(0, len(texts), ROWS):
+        some = texts[start : start + ROWS]
+        for tree in _trees(model, [samples], some, batch, whole=True):
+            inputs = _inputs([samples], some, tree, next(model.parameters()))
+            yield inputs, {some[text][1]: path for text, path in tree.paths.items()}
 
 
 def _padded(
@@ -100,15 +116,25 @@ def _groups(
             yield part, rows[start : start + batch]
 
 
-def _trees(model: Module, parts: Sequence[Samples], texts: Sequence[tuple[int, int]], batch: int) -> list[Tree]:
-    """How the texts pass as trees; empty where they do not, or nothing would be gained."""
+def _trees(
+    model: Module,
+    parts: Sequence[Samples],
+    texts: Sequence[tuple[int, int]],
+    batch: int,
+    whole: bool = False,
+) -> list[Tree]:
+    """How the texts pass as trees; empty where they do not, or nothing would be gained.
+
+    whole: with their last tokens, which predict nothing that is known.
+    """
     if len(texts) < 2 or not all(isinstance(samples, TokenSamples) for samples in parts):
         return []
     ids = [_encoded(parts, text)[0] for text in texts]
     if not _branching(model, max(map(len, ids))):
         return []
-    # a text's last token predicts nothing that is known
-    trees = plan([one[:-1] for one in ids], WIDTH.get(next(model.parameters()).device.type, WIDE))
+    trees = plan(
+        [one if whole else one[:-1] for one in ids], WIDTH.get(next(model.parameters()).device.type, WIDE)
+    )
     padded = sum(
         len(rows) * max(len(_encoded(parts, (part, row))[0]) for row in rows)
         for part, rows in _groups(parts, texts, batch)

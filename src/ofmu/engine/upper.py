@@ -6,7 +6,7 @@ of the blocks is trained, with the numbers of the whole model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import Module
 
 from ofmu.data.encode import TextSamples
+from ofmu.engine.predictions import sequences
 from ofmu.engine.trainable import block_list
 from ofmu.engine.twin import twin
 from ofmu.errors import UserError
@@ -110,10 +111,17 @@ class Cut:
         """Per row, [t, d]: what enters the first trained block, computed now."""
         device = next(self.whole.parameters()).device
         states: list[Tensor] = [torch.empty(0)] * len(samples)
+        for inputs, paths in sequences(self.whole, samples, 16):
+            entering = self._entering(inputs)[0]
+            for row, path in paths.items():
+                states[row] = entering[path].cpu().clone()
+        if all(len(state) for state in states):
+            return states
         for rows in batches(samples, 16):
             batch = samples.batch(rows).to(device)
-            for row, state, mask in zip(rows, self._entering(batch), batch.inputs["attention_mask"], strict=True):
-                states[row] = state[: int(mask.sum())].cpu().clone()
+            mask = batch.inputs["attention_mask"]
+            for row, state, length in zip(rows, self._entering(batch.inputs), mask.sum(1).tolist(), strict=True):
+                states[row] = state[:length].cpu().clone()
         return states
 
     def _lower(self, module: Module) -> dict[str, Tensor]:
@@ -125,14 +133,14 @@ class Cut:
         above |= {id(p) for after in block_list(module)[1] for p in after.parameters()}
         return {name: p for name, p in module.named_parameters() if id(p) not in above}
 
-    def _entering(self, batch: Batch) -> Tensor:
+    def _entering(self, inputs: Mapping[str, Tensor]) -> Tensor:
         def reached(_: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             raise _Reached(inputs[0] if inputs else named["hidden_states"])
 
         block = block_list(self.whole)[0][self.first]
         handle = block.register_forward_pre_hook(reached, with_kwargs=True)
         try:
-            self.whole(**batch.inputs, use_cache=False)
+            self.whole(**inputs, use_cache=False)
         except _Reached as stop:
             return stop.states
         finally:
@@ -180,7 +188,7 @@ def _fits(data: Sequence[Any], width: int) -> bool:
 def _exact(cut: Cut, samples: Samples) -> bool:
     rows = range(min(TRIED, len(samples)))
     batch, device = samples.batch(rows), next(cut.whole.parameters()).device
-    states = cut._entering(batch.to(device))
+    states = cut._entering(batch.to(device).inputs)
     inputs = {"inputs_embeds": states, "attention_mask": batch.inputs["attention_mask"]}
     upper = cut.upper(cut.whole)
     assert upper is not None  # its own
