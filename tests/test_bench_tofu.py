@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ofmu.benchmarks import tofu, tofu_references, tofu_runs, tofu_tuning, tofu_utility
+from ofmu.benchmarks import tofu, tofu_knowledge, tofu_references, tofu_runs, tofu_tuning, tofu_utility
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
 from ofmu.benchmarks.tofu import EVERY, Plan, carry_out, method_names, run_tofu
@@ -19,6 +19,7 @@ from ofmu.benchmarks.tofu_rows import DIRECTIONS, OTHERS, score_rows
 from ofmu.benchmarks.tofu_runs import restored, unlearned
 from ofmu.benchmarks.tofu_seen import Seen, shown
 from ofmu.benchmarks.tofu_top import Halves
+from ofmu.data.choices import ChoiceQuestion, ChoiceSet
 from ofmu.data.encode import TextSamples
 from ofmu.data.refusals import refusals
 from ofmu.engine.measuring import sample_losses
@@ -34,6 +35,7 @@ from tofu_world import bench, setting, with_general
 pytest.importorskip("transformers")
 pytest.importorskip("optuna")
 METHODS = ("ofmu", "graddiff", "idkdpo", "rmu")
+LAST = ("model_utility", "mmlu_accuracy", "general_damage")  # measured of all models, once all are there
 PLAN = Plan(METHODS, 1, 2, "ofmu bench tofu --made-small")
 
 
@@ -183,7 +185,7 @@ def test_every_method_is_tuned_and_measured(ran):
     assert {row.method for row in task.rows} == {"Original", "Retrain", "OFMU", "GradDiff", "IdkDPO", "RMU"}
     for method in ("OFMU", "GradDiff", "IdkDPO", "RMU"):
         found = {row.metric: row for row in task.rows if row.method == method}
-        assert set(found) == {*DIRECTIONS, *OTHERS, "model_utility"}
+        assert set(found) == {*DIRECTIONS, *OTHERS, *LAST}
         assert all(math.isfinite(row.value) for row in found.values() if row.value is not None)
     assert {cost.method for cost in task.costs if cost.tuning.startswith("2 trials: ")} == {
         *("OFMU", "GradDiff", "IdkDPO", "RMU")
@@ -205,6 +207,40 @@ def test_the_original_is_at_one_and_is_not_damaged(ran):
     assert original["unseen_damage"] == 0.0
     retrain = {row.metric for row in page.rows if row.method == "Retrain"}
     assert not retrain & {"objective", "nll_error", "ks_p", "ks_d"}
+
+
+def test_aggregates_have_intervals_over_questions(ran):
+    page, _, _ = ran
+    rows = {row.metric: row for row in page.rows if row.method == "OFMU" and row.value is not None}
+    few = {"repetition", "model_utility"}  # two answers a model: some draws have none that counts
+    assert {name for name, row in rows.items() if row.low is None} <= {*few, "ks_p", "ks_d"}
+    for name in ("forget_nll", "objective", "unseen_damage", "min_k_plus_plus_auc", "general_damage"):
+        assert rows[name].low <= rows[name].value <= rows[name].high, name
+
+
+def test_general_knowledge_is_asked_before_and_after(ran, given):
+    page, out, _ = ran
+    found = {(row.method, row.metric): row for row in page.rows if row.metric in tofu_knowledge.METRICS}
+    assert ("Original", "general_damage") not in found
+    before = found["Original", "mmlu_accuracy"]
+    assert before.n == len(given.knowledge) == 5
+    for method in ("Retrain", "OFMU", "RMU"):
+        accuracy, damage = (found[method, name].value for name in ("mmlu_accuracy", "general_damage"))
+        assert damage == pytest.approx(100 * (before.value - accuracy))
+    assert "General knowledge: 5 short questions" in (out / "tofu.md").read_text()
+
+
+def test_the_sample_of_mmlu_is_short_and_spread(monkeypatch):
+    asked = [ChoiceQuestion(f"mmlu/{i}", "x" * (50 + i), ("a", "b"), 0, "s") for i in range(700)]
+    monkeypatch.setattr(tofu_knowledge, "load_mmlu", lambda: ChoiceSet("mmlu", asked, True))
+    found, why = tofu_knowledge.general_knowledge()
+    assert (len(found), why) == (tofu_knowledge.ASKED, "")
+    assert [found[0].id, found[1].id, found[-1].id] == ["mmlu/0", "mmlu/3", "mmlu/345"]  # 349 fit
+    monkeypatch.undo()
+    monkeypatch.delenv("OFMU_DATA_DIR", raising=False)
+    found, why = tofu_knowledge.general_knowledge()
+    assert found == ()
+    assert "OFMU_DATA_DIR" in why
 
 
 def test_the_page_names_command_tuning_and_answers(ran):
@@ -235,6 +271,7 @@ def test_a_second_run_takes_everything_from_the_store(ran, given, monkeypatch):
         (tofu_runs, "see"),
         (tofu_tuning, "tried"),
         (tofu_utility, "_measured"),
+        (tofu_knowledge, "choice_view_of"),
     ):
         monkeypatch.setattr(module, name, fail)
     again = carry_out(bench(out, given, PLAN, []))
@@ -257,7 +294,7 @@ def test_every_finished_run_is_written_at_once_with_what_is_missing(ran, given, 
     assert "NOT COMPLETE: the command also makes IdkDPO (seed 0), RMU (seed 0), the model utility" in text
     rows, _ = read_scores(out / "tofu.json")
     made = ("Original", "Retrain", "OFMU", "GradDiff")
-    assert rows == [row for row in page.rows if row.method in made and row.metric != "model_utility"]
+    assert rows == [row for row in page.rows if row.method in made and row.metric not in LAST]
 
 
 def test_a_method_that_cannot_run_is_missing_and_says_why_and_stops_no_other(given, tmp_path, ran, monkeypatch):
@@ -289,6 +326,16 @@ def test_a_run_that_diverges_has_no_numbers(given, ran, monkeypatch):
     assert all(row.value is None and row.missing for row in lost)
     found = tofu_tuning.chosen(given, "gradascent", wild, 1, out / "tuning", Store(out / "store"))
     assert (found.method, found.trials, found.failed) == (None, 1, 1)
+
+
+def test_without_its_data_general_knowledge_is_missing_and_says_why(given, ran):
+    _, out, _ = ran
+    without = replace(given, knowledge=(), unknown="the data set 'mmlu' is not here")
+    page = carry_out(bench(out, without, replace(PLAN, methods=("graddiff",)), []))
+    lost = [row for row in page.rows if row.metric in tofu_knowledge.METRICS]
+    assert {row.method for row in lost} == {"Original", "Retrain", "GradDiff"}
+    assert {row.missing for row in lost} == {"the data set 'mmlu' is not here"}
+    assert "General knowledge is not measured: the data set 'mmlu' is not here" in (out / "tofu.md").read_text()
 
 
 # numbers

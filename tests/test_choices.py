@@ -200,4 +200,14 @@ def test_the_commands_give_rows_with_direction_and_interval(folder, loaded, tmp_
     ]
     assert (rows[2]["value"], rows[2]["low"], rows[2]["high"]) == (0, 0, 0)
     assert run(["score", "wmdp", "--model", "none", "--part", "bio", "--data", str(folder / "mmlu")]) == 2
-    assert "wmdp-bio" in capsys.readouterr().err
+    assert "--data: " in (said := capsys.readouterr().err)
+    assert "wmdp-bio" in said
+
+
+def test_the_error_for_absent_data_names_the_option(monkeypatch, capsys):
+    monkeypatch.delenv("OFMU_DATA_DIR", raising=False)
+    for name in ("mmlu", "wmdp"):
+        assert run(["score", name, "--model", "none"]) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "OFMU_DATA_DIR" in said
+        assert "--data" in said

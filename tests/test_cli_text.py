@@ -91,6 +91,16 @@ def test_scores_hold_truth_ratio_and_distances_to_retrain(finished):
     assert {"extraction_strength", "exact_memorization", "min_k_plus_plus_auc"} <= metrics
 
 
+def test_without_a_retrain_nothing_is_said_of_one_and_nothing_twice(world, tmp_path):
+    assert world.unlearn(tmp_path / "out", "--method", "finetune", "--budget", "1") == 0
+    metrics = [row["metric"] for row in rows(tmp_path / "out") if row["method"] == "FineTune"]
+    assert len(metrics) == len(set(metrics))
+    assert "forget_nll" not in metrics  # it is forget_loss, which stands beside the unseen level
+    assert {"forget_loss", "forget_prob", "forget_over_unseen"} <= set(metrics)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Retrain" not in page.partition("<h2>The results</h2>")[2].partition("<h2>")[0]
+
+
 def test_a_retrained_model_is_looked_at_once(world, finished, tmp_path, monkeypatch):
     looks = []
     look = Scorer.look

@@ -61,6 +61,14 @@ def test_the_markdown_table_is_as_it_was():
     assert to_markdown(ROWS, costs) == GOLDEN
 
 
+def test_without_a_retrain_no_column_asks_to_be_near_it():
+    alone = [row for row in ROWS if row.method != RETRAIN]
+    text = to_markdown(alone)
+    assert "| UA (n=40) | gap ↓ (n=40) |" in text
+    assert "Retrain" not in text
+    assert grid(rows("OFMU", "attack_auc", [0.5], None), "digits").columns[0].arrow == "≈ 0.5"
+
+
 def test_mean_spread_and_error_by_hand():
     cell = summarise(rows("OFMU", "UA", [1.0, 2.0, 6.0], True), "digits")["OFMU", "UA"]
     assert cell.mean == pytest.approx(3.0)

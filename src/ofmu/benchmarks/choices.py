@@ -16,6 +16,7 @@ from ..engine.measuring import token_losses
 from ..losses import token_nll
 from ..metrics import choice_accuracy, chosen_correctly, general_damage
 from ..report.model import ScoreRow
+from ..tasks import Samples
 from .rows import score_row
 
 
@@ -35,10 +36,21 @@ class ChoiceView:
 
 def choice_view(model: Module, questions: Sequence[ChoiceQuestion], encoder: Encoder) -> ChoiceView:
     """Log-likelihoods of the choices' own words, as answers to the question; `harness` asks for letters."""
+    return choice_view_of(model, choice_samples(questions, encoder), questions)
+
+
+def choice_samples(questions: Sequence[ChoiceQuestion], encoder: Encoder) -> TextSamples:
+    """Every question with each of its choices as the answer, row after row."""
     many = len(questions[0].choices)
     repeated = [replace(record, id=f"{record.id}/{i}") for record in answered(questions) for i in range(many)]
     said = [choice for question in questions for choice in question.choices]
-    losses = token_losses(model, TextSamples(with_answers(repeated, said), encoder), token_nll)
+    return TextSamples(with_answers(repeated, said), encoder)
+
+
+def choice_view_of(model: Module, samples: Samples, questions: Sequence[ChoiceQuestion]) -> ChoiceView:
+    """`choice_view` from `choice_samples`, or from these as an upper part reads them."""
+    many = len(questions[0].choices)
+    losses = token_losses(model, samples, token_nll)
     return ChoiceView(
         tuple(question.id for question in questions),
         -np.array([float(loss.sum()) for loss in losses]).reshape(-1, many),

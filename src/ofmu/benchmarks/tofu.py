@@ -18,6 +18,7 @@ from ..report.scores import write_scores, write_text
 from ..tasks import Method
 from .study import NAMES, Cell
 from .tofu_choice import Choice, smoke_setting, split_of, tofu_setting
+from .tofu_knowledge import absent_knowledge, knowledge_rows, right_answers
 from .tofu_page import Table, intervals, markdown, page_of
 from .tofu_references import Reference, reference
 from .tofu_rows import missing_rows, score_rows
@@ -108,6 +109,7 @@ def carry_out(bench: _Bench) -> Page:
     plan, general = bench.plan, bool(bench.setting.general)
     missing = [_words(name, seed) for name in plan.methods for seed in range(plan.seeds)]
     missing += ["the model utility of all models"] * general
+    missing += ["the general knowledge of all models"] * bool(bench.setting.knowledge)
     for name in plan.methods:
         try:
             _method(bench, name, missing)
@@ -118,6 +120,9 @@ def carry_out(bench: _Bench) -> Page:
                     _absent(bench, name, seed, str(error), missing)
     for seed in range(plan.seeds) if general else ():
         _utility(bench, seed)
+        _write(bench, missing)
+    for seed in range(plan.seeds):
+        _knowledge(bench, seed)
         _write(bench, missing)
     return _write(bench, [])
 
@@ -223,6 +228,22 @@ def _utility(bench: _Bench, seed: int) -> None:
         bench.say(f"{name}, seed {seed}: model utility")
         row = utility_row(bench.setting.task, name, seed, model, load, seen, bench.setting, bench.store)
         bench.table.cells[seed].rows.append(row)
+
+
+def _knowledge(bench: _Bench, seed: int) -> None:
+    """General knowledge of every model of a seed, and what it lost of the original's."""
+    setting, store, rows = bench.setting, bench.store, bench.table.cells[seed].rows
+    ours = bench.known[seed].load
+    if setting.unknown:
+        for name in ours:
+            rows += absent_knowledge(setting.task, name, seed, setting.unknown)
+    if not setting.knowledge:
+        return
+    before = right_answers(*ours[ORIGINAL][:2], setting, store)
+    for name, (model, load, _) in ours.items():
+        bench.say(f"{name}, seed {seed}: general knowledge")
+        after = None if name == ORIGINAL else right_answers(model, load, setting, store)
+        rows += knowledge_rows(setting.task, name, seed, before, after)
 
 
 def _losses(task: str, seen: dict[str, Seen], after: Seen) -> Losses:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch.nn import Module
 
+from ..data.choices import ChoiceQuestion
 from ..data.people import people
 from ..data.records import Record
 from ..data.tofu import load_tofu
@@ -16,6 +18,7 @@ from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
 from ..engine.trainable import parse_trainable
 from ..errors import UserError
+from .tofu_knowledge import general_knowledge
 from .tofu_models import ONE_MINUTE, SCRATCH, SMOL, WHEEL, preset_of
 from .tofu_setting import Setting, built
 from .tofu_split import PEOPLE, Groups, Split, people_split, tofu_split
@@ -55,8 +58,11 @@ def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:
         f"{len(split.report.forget)} of them ({split.name})."
     )
     budget = setting.budget if choice.budget is None else choice.budget * preset.batch
-    general = {} if split.name == PEOPLE else _general()
-    return replace(setting, about=about, budget=float(budget), general=general), split.development
+    setting = replace(setting, about=about, budget=float(budget))
+    if split.name == PEOPLE:
+        return setting, split.development
+    knowledge, unknown = general_knowledge()
+    return replace(setting, general=_general(), knowledge=knowledge, unknown=unknown), split.development
 
 
 def smoke_setting() -> tuple[Setting, Groups]:
@@ -74,7 +80,9 @@ def smoke_setting() -> tuple[Setting, Groups]:
         "mean nothing."
     )
     general = {"real_authors": split.report.heldout[:2], "world_facts": split.report.unseen[:2]}
-    return replace(setting, name="Smoke test", about=about, general=general), split.development
+    knowledge = [_choices(record) for record in split.report.heldout[:4]]
+    smoke = replace(setting, name="Smoke test", about=about, general=general, knowledge=knowledge)
+    return smoke, split.development
 
 
 def split_of(choice: Choice) -> Split:
@@ -117,6 +125,12 @@ def _converted(store: Store) -> LoadedModel:
         save_model(load_model(WHEEL), folder / "model")
 
     return load_model(store.get_or_make({"made": "converted", "from": WHEEL}, make, note=WHEEL) / "model")
+
+
+def _choices(record: Record) -> ChoiceQuestion:
+    """A question about an embedded person with its true and two false answers to choose from."""
+    false: Any = record.meta["perturbed_answer"]
+    return ChoiceQuestion(record.id, record.prompt, (record.completion, *map(str, false[:2])), 0, "people")
 
 
 def _general() -> Mapping[str, Sequence[Record]]:

@@ -111,10 +111,17 @@ def _limits(setting: Setting, trials: int) -> list[str]:
         if general
         else "Model utility is not measured: there are no questions about real authors and the world here."
     )
+    knowledge = [
+        f"General knowledge: {len(setting.knowledge)} short questions with choices, evenly spread over their "
+        "subjects; a choice's score is the likelihood of its own words."
+    ]
+    if not setting.knowledge:
+        knowledge = [f"General knowledge is not measured: {setting.unknown}."] if setting.unknown else []
     return [
         f"The truth ratio takes {preset.wrong} wrong answers per question; ROUGE-L is the recall of "
         f"{len(questions(setting)['forget'])} answers of at most {preset.longest} tokens.",
         utility,
+        *knowledge,
         "A run ends at the step whose end is nearest to the budget: a step of OFMU is up to eight ascents and "
         "eight repairs, so that it may spend some gradients more or less (see the cost columns).",
         "Retrain (2nd) is the Retrain of another seed: the distance between two honest retrainings.",

@@ -13,6 +13,7 @@ from ..data.records import Record
 from ..metrics import (
     Score,
     answer_probability,
+    bootstrap_groups,
     forget_quality,
     mean_score,
     perplexity,
@@ -39,7 +40,7 @@ DIRECTIONS: Mapping[str, bool | None] = {  # of the scores that are the mean of 
     "retain_rouge_l": True,
     "nll_error": False,
 }
-OTHERS: Mapping[str, bool | None] = {  # of all others
+OTHERS: Mapping[str, bool | None] = {  # of all others; KS has no interval: D of redrawn samples is too large
     "objective": False,
     "min_k_plus_plus_auc": None,
     "unseen_damage": False,
@@ -84,7 +85,7 @@ def score_rows(
         metric: partial(mean_score, values, "", None) for metric, values in found.items()
     }
     members, others = (seen.tokens[part]["min_k_plus_plus"] for part in ("forget", "unseen"))
-    of["min_k_plus_plus_auc"] = lambda: Score(auc_with_error(members, others)[0], len(members))
+    of["min_k_plus_plus_auc"] = lambda: _auc(members, others)
     before, now = (answer_probability(each.losses["unseen"]) for each in (original, seen))
     of["unseen_damage"] = lambda: unseen_damage(now, before)
     texts = [text.split() for part in seen.said.values() for text in part]
@@ -109,7 +110,16 @@ def _row(task: str, name: str, seed: int, metric: str, of: Callable[[], Score]) 
         return ScoreRow(task, name, seed, metric, None, 0, higher, str(error))
     if score.value is None:
         return ScoreRow(task, name, seed, metric, None, 0, higher, score.missing)
-    return ScoreRow(task, name, seed, metric, score.value, score.n, higher)
+    return ScoreRow(
+        task, name, seed, metric, score.value, score.n, higher, None, *(score.interval or (None, None))
+    )
+
+
+def _auc(members: Floats, others: Floats) -> Score:
+    def of(drawn: Sequence[Floats]) -> float:
+        return auc_with_error(drawn[0], drawn[1])[0]
+
+    return Score(of([members, others]), len(members), interval=bootstrap_groups([members, others], of, 0))
 
 
 def _ratio(found: Mapping[str, Floats]) -> Floats:
@@ -119,9 +129,18 @@ def _ratio(found: Mapping[str, Floats]) -> Floats:
 
 
 def _objective(seen: Seen, original: Seen, retrain: Seen) -> Score:
-    ours, before, gold = seen.losses, original.losses, retrain.losses
-    value = objective(ours["forget"], ours["retain"], before["forget"], gold["forget"], gold["retain"])
-    return Score(value, len(ours["forget"]))
+    """J, with the questions of either set redrawn together with all their losses."""
+    models = seen.losses, original.losses, retrain.losses
+    groups = [np.column_stack([losses[part] for losses in models]) for part in ("forget", "retain")]
+
+    def of(drawn: Sequence[Floats]) -> float:
+        (ours, before, gold), (kept, _, gold_kept) = (group.T for group in drawn)
+        return objective(ours, kept, before, gold, gold_kept)
+
+    value, interval = of(groups), None
+    with suppress(ValueError):  # a draw of questions on which the original and Retrain do not differ
+        interval = bootstrap_groups(groups, of, 0)
+    return Score(value, len(groups[0]), interval=interval)
 
 
 def _ks(part: str, ours: Mapping[str, Floats], theirs: Mapping[str, Floats]) -> Score:

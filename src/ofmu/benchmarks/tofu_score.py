@@ -191,10 +191,10 @@ def _utility_interval(log: TofuLog, columns: Mapping[str, Column], seed: int) ->
                 f"{log.path}: the metrics of {name} have different indices, expected the same questions"
             )
         groups.append(np.array([[part[i] for part in parts] for i in first.ids]))
-    return bootstrap_groups(groups, lambda drawn: _harmonic(np.concatenate([g.mean(0) for g in drawn])), seed)
+    return bootstrap_groups(groups, lambda drawn: harmonic(np.concatenate([g.mean(0) for g in drawn])), seed)
 
 
-def _harmonic(parts: Floats) -> float:
+def harmonic(parts: Floats) -> float:
     """The harmonic mean, 0 where a part is 0 (its limit): scipy's is slow for a thousand draws."""
     return float(len(parts) / (1 / parts).sum()) if parts.all() else 0.0
 

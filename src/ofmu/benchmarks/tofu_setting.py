@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch.nn import Module
 
+from ..data.choices import ChoiceQuestion
 from ..data.encode import Encoder, TextSamples
 from ..data.records import Record
 from ..engine.models import LoadedModel
@@ -28,7 +29,8 @@ class Setting:
 
     halves: the pretrained model, cut below what the references train. spec: what unlearning trains. fresh:
     makes an untrained model from a seed, where the model is not a pretrained one. general: what model utility
-    asks besides the kept questions, real_authors and world_facts (empty: it is not measured).
+    asks besides the kept questions, real_authors and world_facts (empty: it is not measured). knowledge: general
+    questions with choices; unknown: why there are none, where they were looked for ("": they do not apply).
     """
 
     name: str
@@ -42,6 +44,8 @@ class Setting:
     budget: float
     fresh: Callable[[int], Module] | None = None
     general: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    knowledge: Sequence[ChoiceQuestion] = ()
+    unknown: str = ""
 
     @property
     def task(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,20 @@ from ..engine.hashing import ids_fingerprint
 from ..engine.measuring import sample_losses
 from ..engine.store import Store
 from ..losses import token_nll
-from ..metrics import answer_probability, model_utility, normalised_probability, rouge_l_recall, truth_ratio
+from ..metrics import (
+    UTILITY_PARTS,
+    answer_probability,
+    bootstrap_groups,
+    model_utility,
+    normalised_probability,
+    rouge_l_recall,
+    truth_ratio,
+)
 from ..report.model import ScoreRow
 from .answering import answer
 from .text_scores import false_answers
 from .tofu_references import Reference, kept_json
+from .tofu_score import harmonic
 from .tofu_seen import Seen, questions
 from .tofu_setting import Setting
 
@@ -53,10 +63,12 @@ def utility_row(
     _, found = kept_json(store, parts, lambda _: _measured(*load(), seen, setting, store), f"utility, {method}")
     value = model_utility(found["parts"]).value
     assert value is not None  # a harmonic mean of nine numbers
-    return ScoreRow(task, method, seed, "model_utility", value, found["n"], True)
+    low, high = _interval(found.get("questions")) or (None, None)  # earlier versions kept the means alone
+    return ScoreRow(task, method, seed, "model_utility", value, found["n"], True, None, low, high)
 
 
 def _measured(model: Module, upper: bool, seen: Seen, setting: Setting, store: Store) -> dict[str, Any]:
+    """{"parts": the nine means, "n", "questions": of each set, [n, 3]: as `UTILITY_METRICS`, None: not asked}."""
     encoder, kept = setting.encoder, setting.groups.asked
     whole = setting.halves.whole(model) if upper else model
     say = partial(answer, whole, encoder, longest=setting.preset.longest, batch=10)
@@ -70,19 +82,47 @@ def _measured(model: Module, upper: bool, seen: Seen, setting: Setting, store: S
 
     reworded = [str(record.meta["paraphrased_answer"]) for record in kept]
     right = losses(TextSamples(with_answers(kept, reworded), encoder))
-    parts = {
-        "retain_probability": float(answer_probability(seen.losses["retain"]).mean()),
-        "retain_rouge": _rouge(seen.said["retain"], questions(setting)["retain"]),
-        "retain_truth_ratio": float(truth_ratio(right, wrong(kept), "utility").mean()),
+    asked = questions(setting)["retain"]
+    known = dict(zip((record.id for record in asked), _recalls(seen.said["retain"], asked), strict=True))
+    columns = {
+        "retain": (
+            answer_probability(seen.losses["retain"]),
+            np.array([known.get(record.id, np.nan) for record in kept]),
+            truth_ratio(right, wrong(kept), "utility"),
+        )
     }
     for name, records in setting.general.items():
         right, false = losses(TextSamples(records, encoder)), wrong(records)
-        parts[f"{name}_probability"] = float(normalised_probability(right, false).mean())
-        parts[f"{name}_rouge"] = _rouge(say(records), records)
-        parts[f"{name}_truth_ratio"] = float(truth_ratio(right, false, "utility").mean())
-    return {"parts": parts, "n": min(len(seen.said["retain"]), *map(len, setting.general.values()))}
+        said, ratios = _recalls(say(records), records), truth_ratio(right, false, "utility")
+        columns[name] = normalised_probability(right, false), said, ratios
+    tables = {name: np.column_stack(found) for name, found in columns.items()}
+    return {
+        "parts": dict(zip(UTILITY_PARTS, _means(list(tables.values())).tolist(), strict=True)),
+        "n": min(len(asked), *map(len, setting.general.values())),
+        "questions": {name: [[_number(x) for x in row] for row in table] for name, table in tables.items()},
+    }
 
 
-def _rouge(said: Sequence[str], records: Sequence[Record]) -> float:
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _means(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """[9]: set after set, the mean of each column over the questions that were asked for it (nan: none was)."""
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([np.nansum(table, axis=0) / (~np.isnan(table)).sum(axis=0) for table in tables])
+
+
+def _interval(tables: Mapping[str, Sequence[Sequence[float | None]]] | None) -> tuple[float, float] | None:
+    """95 % bootstrap: questions are redrawn within each set, with all three numbers of a question together."""
+    if tables is None:
+        return None
+    groups = [np.array(table, dtype=np.float64) for table in tables.values()]
+    with suppress(ValueError):  # so few answers that a draw has none
+        return bootstrap_groups(groups, lambda drawn: harmonic(_means(drawn)), 0)
+    return None
+
+
+def _recalls(said: Sequence[str], records: Sequence[Record]) -> np.ndarray:
     pairs = zip(said, records, strict=True)
-    return float(np.mean([rouge_l_recall(text, record.completion) for text, record in pairs]))
+    return np.array([rouge_l_recall(text, record.completion) for text, record in pairs])

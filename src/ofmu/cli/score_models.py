@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from ofmu.cli.options import DATA, MODEL, OUTPUT
+from ofmu.errors import UserError
+
+if TYPE_CHECKING:
+    from ofmu.data.choices import ChoiceSet
 
 Measured = Annotated[
     str,
@@ -38,6 +44,16 @@ def add_commands(score: App) -> None:
     score.command(muse)
 
 
+def _here(load: Callable[[], ChoiceSet], data: str | None) -> ChoiceSet:
+    """A set of questions; the error for data that are not here also says how to name another place."""
+    try:
+        return load()
+    except UserError as error:
+        if data is not None:
+            raise UserError(f"--data: {error}") from None
+        raise UserError(f"{error}; or give --data, a directory or a hub id") from None
+
+
 def wmdp(
     *,
     model: Measured,
@@ -55,7 +71,9 @@ def wmdp(
     from ofmu.data.choices import WMDP_TOPICS, load_wmdp
 
     parts = list(WMDP_TOPICS) if part == "both" else [part]
-    return score_choices([load_wmdp(name, data) for name in parts], model, original, 0, limit, json)
+    return score_choices(
+        [_here(partial(load_wmdp, name, data), data) for name in parts], model, original, 0, limit, json
+    )
 
 
 def mmlu(
@@ -74,7 +92,7 @@ def mmlu(
     from ofmu.cli.knowledge import score_choices
     from ofmu.data.choices import load_mmlu
 
-    return score_choices([load_mmlu(data)], model, original, shots, limit, json)
+    return score_choices([_here(partial(load_mmlu, data), data)], model, original, shots, limit, json)
 
 
 def probes(

@@ -139,7 +139,10 @@ def score(
         rows = image_rows(task, method, seed, view.image, gold)
     else:
         rows = _without_test(task, method, seed, view, None if retrain is view else retrain)
-    return rows if retrain is not None else rows + _reference_free(task, method, seed, view, before or view)
+    if retrain is not None:
+        return rows
+    rows = [row for row in rows if row.metric != "forget_nll"]  # there as forget_loss, beside the unseen level
+    return rows + _reference_free(task, method, seed, view, before or view)
 
 
 def _token_rows(view: View) -> dict[str, Score]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ofmu.cli.say import note, print_json
 from ofmu.report.labels import arrow
-from ofmu.report.model import ScoreRow
+from ofmu.report.model import RETRAIN, ScoreRow
 
 MODEL_NAME = "Model"  # what rows call the model that is measured
 
@@ -21,10 +21,11 @@ def show_rows(rows: Sequence[ScoreRow], machine: bool) -> None:
         print_json({"rows": [asdict(row) for row in rows]})
         return
     table = Table("data", "model", "metric", "best", "value", "95 % interval", "n")
+    retrain = any(row.method == RETRAIN for row in rows)
     for row in rows:
         value = "missing" if row.value is None else f"{row.value:.4g}"
         interval = "" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
-        better = arrow(row.metric, row.higher_is_better)
+        better = arrow(row.metric, row.higher_is_better, retrain)
         table.add_row(row.task, row.method, row.metric, better, value, interval, str(row.n))
     Console().print(table)
     for row in rows:

@@ -33,7 +33,7 @@ def perplexity(nll: ArrayLike, tokens: ArrayLike, seed: int = 0) -> Score:
     if len(rows) == 1:
         return Score(value, 1, higher_is_better=False)
     low, high = bootstrap_groups([rows], lambda groups: of(groups[0]), seed)
-    return Score(value, len(rows), (high - low) / 2, BOOTSTRAP, higher_is_better=False)
+    return Score(value, len(rows), (high - low) / 2, BOOTSTRAP, higher_is_better=False, interval=(low, high))
 
 
 def repeated_ngrams(words: Sequence[Hashable], n: int = 4) -> float | None:

@@ -17,7 +17,7 @@ from scipy.special import logsumexp
 from scipy.stats import hmean, ks_2samp
 
 from ofmu.metrics._checks import Floats, same_length, vector
-from ofmu.metrics.score import STANDARD_ERROR, Score, mean_score
+from ofmu.metrics.score import STANDARD_ERROR, Score, bootstrap_groups, mean_score
 from ofmu.metrics.truth import answer_losses
 
 UTILITY_SETS = ("retain", "real_authors", "world_facts")
@@ -102,7 +102,8 @@ def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Sc
     """Collateral damage 100 · (1 − mean p / mean p of the original model) on texts outside all training.
 
     probability, original_probability: [n] answer probabilities of the same texts. In % of the original's; 0
-    is no damage, negative a gain. The spread is the standard error of a ratio of paired means (linearised).
+    is no damage, negative a gain. The spread is the standard error of a ratio of paired means (linearised); the
+    interval a bootstrap over texts, each with both its values (none where one was 0 before).
     Raises ValueError for nan, values outside [0, 1], lengths that differ and an original that is 0
     everywhere.
     """
@@ -115,4 +116,13 @@ def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Sc
     residual = (now - ratio * before) / before.mean()
     error = 100 * float(residual.std(ddof=1) / np.sqrt(n)) if n > 1 else None
     kind = None if error is None else STANDARD_ERROR
-    return Score(100 * (1 - ratio), n, error, kind, higher_is_better=False, unit="%")
+    interval = None
+    if n > 1 and before.min() > 0:
+        pairs = np.column_stack([now, before])
+        interval = bootstrap_groups([pairs], lambda drawn: 100 * (1 - _ratio_of_means(drawn[0])), 0)
+    return Score(100 * (1 - ratio), n, error, kind, higher_is_better=False, unit="%", interval=interval)
+
+
+def _ratio_of_means(pairs: Floats) -> float:
+    now, before = pairs.mean(axis=0)
+    return float(now / before)

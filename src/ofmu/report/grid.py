@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ofmu.report.labels import GROUPS, Label, arrow, label
-from ofmu.report.model import ScoreRow
+from ofmu.report.model import RETRAIN, ScoreRow
 from ofmu.report.summary import Summary, leaders, methods_of, metrics_of, summarise
 
 MISSING = "missing"  # tried and failed: the reason stands in the notes
@@ -70,7 +70,7 @@ def grid(rows: Sequence[ScoreRow], task: str) -> Grid:
     cells: dict[tuple[str, str], Cell] = {}
     columns = []
     for metric in metrics:
-        columns.append(_column(table, metric, better[metric]))
+        columns.append(_column(table, metric, better[metric], RETRAIN in methods))
         lead = leaders(table, methods, metric, better[metric])
         digits = decimals([s.mean for (_, m), s in table.items() if m == metric])
         for method in methods:
@@ -83,10 +83,10 @@ def grid(rows: Sequence[ScoreRow], task: str) -> Grid:
     return Grid(task, tuple(columns), lines, notes)
 
 
-def _column(table: dict[tuple[str, str], Summary], metric: str, better: bool | None) -> Column:
+def _column(table: dict[tuple[str, str], Summary], metric: str, better: bool | None, retrain: bool) -> Column:
     counts = sorted({n for (_, name), cell in table.items() if name == metric for n in cell.n})
     n = "" if not counts else f"n={counts[0]}" if len(counts) == 1 else f"n={counts[0]}–{counts[-1]}"
-    return Column(metric, label(metric), arrow(metric, better), n)
+    return Column(metric, label(metric), arrow(metric, better, retrain), n)
 
 
 def _cell(summary: Summary | None, digits: int, best: bool) -> Cell:

@@ -181,6 +181,9 @@ LABELS: dict[str, Label] = {
         "≈ 0 at high KS p",
     ),
     "utility_loss": Label("utility loss", "Probability of kept answers that unlearning took, × 100.", "kept"),
+    "mmlu_accuracy": Label(
+        "MMLU", "Share of general questions whose likeliest choice is the right one; .25 is chance.", "kept"
+    ),
     "general_damage": Label(
         "damage", "Accuracy on general knowledge that unlearning took, in points: 0 is none.", "kept"
     ),
@@ -222,9 +225,14 @@ def label(metric: str) -> Label:
     return LABELS.get(key) or Label(metric, "", "other")
 
 
-def arrow(metric: str, higher_is_better: bool | None) -> str:
-    """↑ higher is better, ↓ lower is better, ≈Retrain: Retrain's own value is best; or the metric's own words."""
+def arrow(metric: str, higher_is_better: bool | None, retrain: bool = True) -> str:
+    """↑ higher is better, ↓ lower is better, ≈Retrain: Retrain's own value is best; or the metric's own words.
+
+    retrain: whether there is a Retrain beside the others; without one, nothing is said of being near to it.
+    """
     best = label(metric).best
     if best is not None and higher_is_better is None:
         return best
+    if higher_is_better is None and not retrain:
+        return ""
     return {True: "↑", False: "↓", None: "≈Retrain"}[higher_is_better]

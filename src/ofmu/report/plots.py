@@ -114,7 +114,7 @@ def metric_panel(axes: Axes, rows: Sequence[ScoreRow], styles: Mapping[str, Styl
     methods, table = methods_of(rows), summarise(rows, rows[0].task)
     better = next(row.higher_is_better for row in rows if row.metric == metric)
     quiet(axes)
-    axes.set_title(f"{label(metric).short}  {arrow(metric, better)}", color=INK, fontsize=9)
+    axes.set_title(f"{label(metric).short}  {arrow(metric, better, RETRAIN in methods)}", color=INK, fontsize=9)
     if better is None:
         _retrain_band(axes, table.get((RETRAIN, metric)))
     far = better is False and _far(table, metric)

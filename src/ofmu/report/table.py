@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ofmu.report.grid import ABSENT, MISSING, Cell, Column, Grid, decimals, grid, number, parts
-from ofmu.report.model import REFERENCES, Cost, ScoreRow
+from ofmu.report.model import REFERENCES, RETRAIN, Cost, ScoreRow
 from ofmu.report.summary import tasks_of
 
 COST_COLUMNS = (
@@ -20,10 +20,15 @@ COST_COLUMNS = (
     ("seconds", "seconds"),
     ("peak_mb", "peak MB"),
 )
-CAPTION = (
-    "mean ± sd over seeds · ↑ higher, ↓ lower, ≈Retrain nearest to Retrain is best · "
-    "bold: within one standard error of the best method"
-)
+
+
+def caption(rows: Sequence[ScoreRow]) -> str:
+    """How the tables of these rows are read."""
+    near = ", ≈Retrain nearest to Retrain" if any(row.method == RETRAIN for row in rows) else ""
+    return (
+        f"mean ± sd over seeds · ↑ higher, ↓ lower{near} is best · "
+        "bold: within one standard error of the best method"
+    )
 
 
 def score_tables(rows: Sequence[ScoreRow], width: int = 100) -> list[Table]:
@@ -46,7 +51,7 @@ def print_scores(rows: Sequence[ScoreRow], costs: Sequence[Cost] = (), console: 
         for note in grid(rows, task).notes:
             console.print(f"[dim]{MISSING}: {escape(task)}, {escape(note)}[/dim]")
     if rows:
-        console.print(f"[dim]{CAPTION}[/dim]")
+        console.print(f"[dim]{caption(rows)}[/dim]")
     for task in dict.fromkeys(cost.task for cost in costs):
         console.print(cost_table([cost for cost in costs if cost.task == task]))
 
@@ -123,7 +128,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
 def to_markdown(rows: Sequence[ScoreRow], costs: Sequence[Cost] = ()) -> str:
     """The tables of all tasks as markdown, with cost columns and a note for all that is missing."""
     parts = [_markdown_task(grid(rows, task), [c for c in costs if c.task == task]) for task in tasks_of(rows)]
-    return "\n\n".join(parts) + f"\n\n{CAPTION}.\n" if parts else ""
+    return "\n\n".join(parts) + f"\n\n{caption(rows)}.\n" if parts else ""
 
 
 def _markdown_task(whole: Grid, costs: Sequence[Cost]) -> str:
