@@ -9,10 +9,10 @@ from rich.console import Console
 
 from ofmu.cli.exits import DONE
 from ofmu.cli.kept_view import kept_look
+from ofmu.cli.loading import check_alike, check_finite, model_path
 from ofmu.cli.options import EvaluateOptions
 from ofmu.cli.say import note, print_json
 from ofmu.cli.scoring import Scorer, score
-from ofmu.cli.unlearn import check_alike, check_finite, model_path
 from ofmu.engine.models import load_model
 from ofmu.engine.requests import Files, load_request
 from ofmu.report.model import RETRAIN

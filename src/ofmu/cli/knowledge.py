@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from ofmu.benchmarks.choices import ChoiceView, choice_row, damage_row
 from ofmu.benchmarks.harness import harness_view
 from ofmu.cli.exits import DONE
+from ofmu.cli.loading import check_finite, model_path
 from ofmu.cli.show import MODEL_NAME, show_rows
-from ofmu.cli.unlearn import check_finite, model_path
 from ofmu.data.choices import ChoiceSet
 from ofmu.engine.models import load_model
 from ofmu.report.model import ORIGINAL, ScoreRow

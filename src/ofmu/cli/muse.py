@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ofmu.benchmarks.muse import MuseView, muse_rows, request_rows, view_muse
 from ofmu.cli.exits import DONE
+from ofmu.cli.loading import check_finite, model_path
 from ofmu.cli.say import note
 from ofmu.cli.show import MODEL_NAME, show_rows
-from ofmu.cli.unlearn import check_finite, model_path
 from ofmu.data.muse import Muse, load_muse
 from ofmu.engine.models import load_model
 from ofmu.engine.requests import encoder_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ofmu.benchmarks.probes import Probes, ProbeView, probe_rows, view_probes
 from ofmu.cli.exits import DONE
+from ofmu.cli.loading import check_finite, model_path
 from ofmu.cli.show import MODEL_NAME, show_rows
-from ofmu.cli.unlearn import check_finite, model_path
 from ofmu.data.people import people
 from ofmu.data.probes import people_probes, tofu_probes
 from ofmu.data.records import Record

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch.nn import Module
 
 from ofmu.cli.answers import join_answers, say
-from ofmu.cli.exits import DONE, GATE_MISSED, NOT_REACHED
+from ofmu.cli.finishing import finish
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.kept_view import kept_look
+from ofmu.cli.loading import check_alike, check_finite, model_path
 from ofmu.cli.options import UnlearnOptions
-from ofmu.cli.say import NOTES, Bar, bar, note, print_json
+from ofmu.cli.say import Bar, bar, note
 from ofmu.cli.scoring import Scorer
 from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
 from ofmu.cli.shortcut import cut_of, through
@@ -96,7 +96,7 @@ def _unlearn(options: UnlearnOptions, parallel: Parallel, processes: Processes) 
             add_evidence(given, result)
             plain = _plain(given, result.loaded)
             processes.of_leader(lambda: _write(given, result, plain(), out))
-    return _finish(result, options, processes)
+    return finish(result, options, processes)
 
 
 def _write(given: Given, result: Result, loaded: LoadedModel, out: Output) -> None:
@@ -197,27 +197,6 @@ def load(
     )
     provenance = read_provenance(model_path(options.model))
     return Given(options, processes, parallel, loaded, request, provenance, retrain, method)
-
-
-def model_path(source: str) -> str:
-    """A model's place; the OUT of an earlier run stands for the model in it."""
-    inner = Path(source).expanduser() / "model"
-    return str(inner) if inner.is_dir() and (inner.parent / "scores.json").is_file() else source
-
-
-def check_finite(module: Module, source: str) -> None:
-    """UserError for a model that is broken before anything is done with it."""
-    for name, value in module.named_parameters():
-        if not bool(torch.isfinite(value.detach()).all()):
-            raise UserError(f"model: {source}: {name} has values that are no finite numbers; train it again")
-
-
-def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:
-    """UserError unless both models read the same inputs."""
-    if loaded.kind != other.kind:
-        raise UserError(f"{name}: found a model for {other.kind}, expected one for {loaded.kind} as --model is")
-    if loaded.kind == "text" and loaded.tokenizer.get_vocab() != other.tokenizer.get_vocab():
-        raise UserError(f"{name}: {other.source} has another tokenizer than --model; expected the same")
 
 
 def _run(given: Given, out: Output, pending: Pending) -> Result:
@@ -349,26 +328,3 @@ def _sources(given: Given) -> Sources:
 
 def _fresh(like: Module, seed: int) -> Module:
     return fresh_like(like, seed).to(next(like.parameters()).device)
-
-
-def _finish(result: Result, options: UnlearnOptions, processes: Processes) -> int:
-    from ofmu.report.table import print_scores
-
-    code = DONE if result.reached else NOT_REACHED
-    if any(not outcome.held for outcome in result.outcomes):
-        code = GATE_MISSED
-    if not processes.leads:
-        return code
-    if options.json:
-        print_json(result.summary(code))
-    else:
-        from rich.console import Console
-
-        print_scores(result.rows, [result.cost], Console())
-        print("\n".join(result.verdict))
-        for outcome in result.outcomes:
-            print(f"Gate {outcome.words}")
-        print(f"{options.out}: {', '.join(result.written)}")
-    if not result.reached:
-        NOTES.print("The budget ended before the target held: a larger --budget may help.", markup=False)
-    return code

@@ -1,0 +1,33 @@
+"""The last words of `ofmu unlearn`: the table, the verdict, the exit code."""
+
+from __future__ import annotations
+
+from ofmu.cli.exits import DONE, GATE_MISSED, NOT_REACHED
+from ofmu.cli.options import UnlearnOptions
+from ofmu.cli.say import NOTES, print_json
+from ofmu.cli.writing import Result
+from ofmu.engine.launched import Processes
+
+
+def finish(result: Result, options: UnlearnOptions, processes: Processes) -> int:
+    """Say what came out, in the first process alone; the exit code."""
+    from ofmu.report.table import print_scores
+
+    code = DONE if result.reached else NOT_REACHED
+    if any(not outcome.held for outcome in result.outcomes):
+        code = GATE_MISSED
+    if not processes.leads:
+        return code
+    if options.json:
+        print_json(result.summary(code))
+    else:
+        from rich.console import Console
+
+        print_scores(result.rows, [result.cost], Console())
+        print("\n".join(result.verdict))
+        for outcome in result.outcomes:
+            print(f"Gate {outcome.words}")
+        print(f"{options.out}: {', '.join(result.written)}")
+    if not result.reached:
+        NOTES.print("The budget ended before the target held: a larger --budget may help.", markup=False)
+    return code

@@ -1,0 +1,32 @@
+"""What every command that is given a model checks of it: its place, its numbers, what it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.nn import Module
+
+from ofmu.engine.models import LoadedModel
+from ofmu.errors import UserError
+
+
+def model_path(source: str) -> str:
+    """A model's place; the OUT of an earlier run stands for the model in it."""
+    inner = Path(source).expanduser() / "model"
+    return str(inner) if inner.is_dir() and (inner.parent / "scores.json").is_file() else source
+
+
+def check_finite(module: Module, source: str) -> None:
+    """UserError for a model that is broken before anything is done with it."""
+    for name, value in module.named_parameters():
+        if not bool(torch.isfinite(value.detach()).all()):
+            raise UserError(f"model: {source}: {name} has values that are no finite numbers; train it again")
+
+
+def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:
+    """UserError unless both models read the same inputs."""
+    if loaded.kind != other.kind:
+        raise UserError(f"{name}: found a model for {other.kind}, expected one for {loaded.kind} as --model is")
+    if loaded.kind == "text" and loaded.tokenizer.get_vocab() != other.tokenizer.get_vocab():
+        raise UserError(f"{name}: {other.source} has another tokenizer than --model; expected the same")
