@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT
+from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, AllRows, ForgetIds, Machine
 
 
 @Parameter(name="*")
@@ -37,12 +37,8 @@ class AttackOptions:
     heldout: Annotated[
         str | None, Parameter(group=DATA, help="Rows like the forgotten ones that no model was trained on.")
     ] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
-    forget_ids: Annotated[
-        str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
-    ] = None
+    data: AllRows = None
+    forget_ids: ForgetIds = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
         None
     )
@@ -86,6 +82,4 @@ class AttackOptions:
     ] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="Folder for evidence.json and report.html.")] = None
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: Machine = False

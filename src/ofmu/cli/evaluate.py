@@ -9,12 +9,12 @@ from rich.console import Console
 
 from ofmu.cli.exits import DONE
 from ofmu.cli.kept_view import kept_look
-from ofmu.cli.loading import check_alike, check_finite, model_path
+from ofmu.cli.loading import check_alike, check_finite, files_of, model_path
 from ofmu.cli.options import EvaluateOptions
 from ofmu.cli.say import note, print_json
 from ofmu.cli.scoring import Scorer, score
 from ofmu.engine.models import load_model
-from ofmu.engine.requests import Files, load_request
+from ofmu.engine.requests import load_request
 from ofmu.report.model import RETRAIN
 from ofmu.report.scores import write_scores
 from ofmu.report.table import print_scores
@@ -22,15 +22,7 @@ from ofmu.report.table import print_scores
 
 def evaluate(options: EvaluateOptions) -> int:
     """Measure and print; see `EvaluateOptions`."""
-    files = Files(
-        options.forget,
-        options.retain,
-        options.heldout,
-        options.test,
-        options.data,
-        options.forget_ids,
-        options.forget_where,
-    )
+    files = files_of(options)
     loaded = load_model(model_path(options.model))
     check_finite(loaded.module, options.model)
     request = load_request(loaded, files, options.max_length)

@@ -7,8 +7,23 @@ from pathlib import Path
 import torch
 from torch.nn import Module
 
+from ofmu.cli.options import EvaluateOptions, UnlearnOptions
 from ofmu.engine.models import LoadedModel
+from ofmu.engine.requests import Files
 from ofmu.errors import UserError
+
+
+def files_of(options: UnlearnOptions | EvaluateOptions) -> Files:
+    """Where the rows of a request stand."""
+    return Files(
+        options.forget,
+        options.retain,
+        options.heldout,
+        options.test,
+        options.data,
+        options.forget_ids,
+        options.forget_where,
+    )
 
 
 def model_path(source: str) -> str:

@@ -17,6 +17,28 @@ HOW = Group("How", sort_key=3)
 RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
+# what several commands are told in the same words
+RetrainModel = Annotated[
+    str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
+]
+AllRows = Annotated[
+    str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
+]
+ForgetIds = Annotated[str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")]
+MaxLength = Annotated[
+    int | None,
+    Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
+]
+Resume = Annotated[
+    bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
+]
+Overwrite = Annotated[
+    bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
+]
+Machine = Annotated[
+    bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +53,7 @@ class UnlearnOptions:
         str | None,
         Parameter(group=MODEL, help="Text: the model from before fine-tuning. Says what an unseen text costs."),
     ] = None
-    retrain: Annotated[
-        str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
-    ] = None
+    retrain: RetrainModel = None
     trainable: Annotated[
         str,
         Parameter(
@@ -54,19 +74,12 @@ class UnlearnOptions:
         str | None,
         Parameter(group=DATA, help="Unseen rows for the table only (test accuracy); never used for targets."),
     ] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
-    forget_ids: Annotated[
-        str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
-    ] = None
+    data: AllRows = None
+    forget_ids: ForgetIds = None
     forget_where: Annotated[
         str | None, Parameter(group=DATA, help="With --data: forget all rows with column=value.")
     ] = None
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
-    ] = None
+    max_length: MaxLength = None
     method: Annotated[
         str,
         Parameter(
@@ -128,19 +141,13 @@ class UnlearnOptions:
         ),
     ] = None
     checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 10
-    resume: Annotated[
-        bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
-    ] = False
+    resume: Resume = False
     out: Annotated[str, Parameter(group=OUTPUT, help="Folder to write; it appears whole or not at all.")]
-    overwrite: Annotated[
-        bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
-    ] = False
+    overwrite: Overwrite = False
     show_forgotten: Annotated[
         bool, Parameter(group=OUTPUT, help="Allow forgotten text in the report (research only).", negative="")
     ] = False
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: Machine = False
 
 
 @Parameter(name="*")
@@ -194,16 +201,10 @@ class TrainOptions:
         Parameter(group=HOW, help="Train in bfloat16 where that is faster; weights stay float32.", negative=""),
     ] = False
     checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 100
-    resume: Annotated[
-        bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
-    ] = False
+    resume: Resume = False
     out: Annotated[str, Parameter(group=OUTPUT, help="Model directory to write; it appears whole or not at all.")]
-    overwrite: Annotated[
-        bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
-    ] = False
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    overwrite: Overwrite = False
+    json: Machine = False
 
 
 @Parameter(name="*")
@@ -217,29 +218,18 @@ class EvaluateOptions:
             group=MODEL, help="Model to measure: a directory (also the OUT of unlearn), package:NAME or a hub id."
         ),
     ]
-    retrain: Annotated[
-        str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
-    ] = None
+    retrain: RetrainModel = None
     name: Annotated[str, Parameter(group=MODEL, help="What the table calls the model.")] = "Model"
     forget: Annotated[str | None, Parameter(group=DATA, help="Rows that were to be forgotten.")] = None
     retain: Annotated[str | None, Parameter(group=DATA, help="Rows that were to be kept.")] = None
     heldout: Annotated[str | None, Parameter(group=DATA, help="Rows the model was never trained on.")] = None
     test: Annotated[str | None, Parameter(group=DATA, help="Unseen rows for test accuracy.")] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
-    forget_ids: Annotated[
-        str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
-    ] = None
+    data: AllRows = None
+    forget_ids: ForgetIds = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
         None
     )
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
-    ] = None
+    max_length: MaxLength = None
     seed: Annotated[int, Parameter(group=OUTPUT, help="Seed written beside the scores.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="File for the scores (JSON).")] = None
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: Machine = False

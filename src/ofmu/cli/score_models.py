@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from ofmu.cli.options import DATA, MODEL, OUTPUT
+from ofmu.cli.options import DATA, MODEL, OUTPUT, Machine, RetrainModel
 from ofmu.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,16 +24,10 @@ Original = Annotated[
     str | None,
     Parameter(group=MODEL, help="The model before unlearning, to compare with question by question."),
 ]
-Retrained = Annotated[
-    str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
-]
 Folder = Annotated[
     str | None, Parameter(group=DATA, help="Directory or hub id of the data. Default: $OFMU_DATA_DIR.")
 ]
 Limit = Annotated[int | None, Parameter(group=DATA, help="Ask so many questions at most, evenly spread.")]
-Machine = Annotated[
-    bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-]
 
 
 def add_commands(score: App) -> None:
@@ -99,7 +93,7 @@ def probes(
     *,
     model: Measured,
     original: Original = None,
-    retrain: Retrained = None,
+    retrain: RetrainModel = None,
     people: Annotated[
         int | None,
         Parameter(group=DATA, help="Seed of the fictitious people that the model learned (ofmu.data.people)."),
@@ -135,7 +129,7 @@ def muse(
     data: Annotated[
         str, Parameter(group=DATA, help="Directory in MUSE's hub layout, or muse-bench/MUSE-News or MUSE-Books.")
     ],
-    retrain: Retrained = None,
+    retrain: RetrainModel = None,
     scal: Annotated[
         list[str] | None,
         Parameter(group=MODEL, help="Models after growing requests, in order (give it once for each)."),

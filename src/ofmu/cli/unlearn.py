@@ -15,7 +15,7 @@ from ofmu.cli.answers import join_answers, say
 from ofmu.cli.finishing import finish
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.kept_view import kept_look
-from ofmu.cli.loading import check_alike, check_finite, model_path
+from ofmu.cli.loading import check_alike, check_finite, files_of, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import Bar, bar, note
 from ofmu.cli.scoring import Scorer
@@ -76,15 +76,7 @@ def _unlearn(options: UnlearnOptions, parallel: Parallel, processes: Processes) 
     from ofmu.cli.gating import add_evidence, check_rows
 
     several = parallel != "none"
-    files = Files(
-        options.forget,
-        options.retain,
-        options.heldout,
-        options.test,
-        options.data,
-        options.forget_ids,
-        options.forget_where,
-    )
+    files = files_of(options)
     with patient_signals(echo=ECHO if several else 0.0) as pending:
         out = Output(Path(options.out), overwrite=options.overwrite, resume=options.resume, sharded=several)
         with held_for_all(out, processes):
