@@ -118,6 +118,9 @@ LABELS: dict[str, Label] = {
     "forget_nll": _NLL,
     "forget_probability": _PROBABILITY,
     "forget_prob": _PROBABILITY,
+    "forget_prob_off": Label(
+        "forget prob. off", "Distance of the forgotten answers' mean probability to Retrain's.", "near"
+    ),
     "retain_probability": _RETAIN,
     "retain_prob": _RETAIN,
     "unseen_probability": _UNSEEN,
