@@ -51,6 +51,12 @@ def _pareto(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
     return run_pareto(out, Plan(seeds=seeds, smoke=smoke), say)
 
 
+def _targets(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
+    from .targets.bench import Plan, run_targets
+
+    return run_targets(out, Plan(seeds=seeds, smoke=smoke), say)
+
+
 VISION = ("digits", "fashion", "cifar10", "cifar100", "cifar10-ci")
 BENCHMARKS: dict[str, Benchmark] = {
     **{name: vision(name) for name in VISION},
@@ -58,6 +64,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "planted": _planted,
     "probes": _probes,
     "pareto": _pareto,
+    "targets": _targets,
 }
 # what `--smoke` without a name runs: every pipeline, images on embedded and on real data
-SMOKED = ("digits", "cifar10-ci", "tofu", "planted", "probes", "pareto")
+SMOKED = ("digits", "cifar10-ci", "tofu", "planted", "probes", "pareto", "targets")

@@ -16,6 +16,7 @@ Words = list[str] | None
 def add_commands(bench: App) -> None:
     """Register the commands."""
     bench.command(bench_pareto, name="pareto", help_epilogue=PARETO)
+    bench.command(bench_targets, name="targets", help_epilogue=TARGETS)
 
 
 PARETO = f"""{MEANINGS}
@@ -99,4 +100,57 @@ def bench_pareto(
         trials,
         smoke,
     )
+    return run(plan, out)
+
+
+TARGETS = f"""{MEANINGS}
+
+Examples:
+
+    ofmu bench targets --data digits fashion --seeds 3 --out benchmarks/results
+
+    ofmu bench targets --smoke
+"""
+
+
+def bench_targets(
+    *,
+    data: Annotated[
+        Words,
+        Parameter(
+            group=HOW,
+            help="Some of digits, fashion, cifar10, llama (these by default), cifar10-ci, cifar100.",
+            negative="",
+            consume_multiple=True,
+        ),
+    ] = None,
+    forget: Annotated[
+        Words,
+        Parameter(
+            group=HOW,
+            help="Images: what to forget. Default: random:0.1.",
+            negative="",
+            consume_multiple=True,
+        ),
+    ] = None,
+    sources: Annotated[
+        Words,
+        Parameter(group=HOW, help="Which sources of targets. Default: all.", negative="", consume_multiple=True),
+    ] = None,
+    seeds: Annotated[int, Parameter(group=RUN, help="Seeds of each source.")] = 3,
+    smoke: Annotated[
+        bool, Parameter(group=RUN, help="The smallest form, to see that everything works.", negative="")
+    ] = False,
+    out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write.")] = Path("runs/bench/targets"),
+) -> int:
+    """What targets are worth: each source beside a retrained model's losses on the forget samples, with its cost.
+
+    OUT gets targets.md and targets.json after every seed, report.html at the end. Models and estimates stay in the
+    store ($OFMU_STORE): what was stopped goes on from there.
+    """
+    from ofmu.benchmarks.targets.bench import Plan
+    from ofmu.cli.studies import targets as run
+
+    usual = Plan()
+    plan = Plan(tuple(data or usual.data), tuple(forget or usual.forget), tuple(sources or ()), seeds, smoke)
     return run(plan, out)

@@ -20,6 +20,7 @@ from ofmu.report.table import print_scores
 
 if TYPE_CHECKING:
     from ofmu.benchmarks.pareto.bench import Plan
+    from ofmu.benchmarks.targets.bench import Plan as TargetPlan
     from ofmu.benchmarks.vision.bench import VisionOptions
 
 
@@ -93,6 +94,14 @@ def pareto(plan: Plan, out: Path) -> int:
     from ofmu.benchmarks.pareto.bench import run_pareto
 
     _write(out, run_pareto(out, plan, note))
+    return DONE
+
+
+def targets(plan: TargetPlan, out: Path) -> int:
+    """Run the benchmark of sources of targets."""
+    from ofmu.benchmarks.targets.bench import run_targets
+
+    _write(out, run_targets(out, plan, note))
     return DONE
 
 
