@@ -209,6 +209,8 @@ def test_budgets_share_their_references_and_a_stopped_run_goes_on(ground, tmp_pa
     for name in (ORIGINAL, RETRAIN, FLOOR):
         assert f"|  | {name} | 1 | – |" in text
     assert picture(tmp_path / "pareto.json", tmp_path / "p.png").stat().st_size > 5000
+    with pytest.raises(UserError, match=r"nothing of fashion in gap, PS; there is toy: random:0.1 \(gap, W1"):
+        picture(tmp_path / "pareto.json", tmp_path / "p.png", ["fashion"])
 
 
 def test_only_the_rivals_are_tuned(ground, monkeypatch):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from ...report.figures import Frontier
 from ...report.frontier import frontier_png, frontier_svg
 from ...report.labels import label as name_of
@@ -97,11 +98,20 @@ def draw(out: Path, ground: Ground, found: Found) -> None:
 
 
 def picture(results: Path, out: Path, tasks: Sequence[str] = (), metrics: Sequence[str] = ("gap", "PS")) -> Path:
-    """One picture from a results file: a line of panels for each task (default: the first), one a metric."""
+    """One picture from a results file: a line of panels for each task (default: the first), one a metric.
+
+    Raises UserError where the file has no such task or metric.
+    """
     panels: list[Frontier] = []
-    for task, (found, qualities) in read(results).items():
+    there = read(results)
+    for task, (found, qualities) in there.items():
         if (task in tasks) if tasks else not panels:
             panels += frontiers(found, task, [quality for quality in qualities if quality.metric in metrics])
+    if not panels:
+        known = "; ".join(f"{task} ({', '.join(q.metric for q in listed)})" for task, (_, listed) in there.items())
+        raise UserError(
+            f"{results}: nothing of {', '.join(tasks) or 'any task'} in {', '.join(metrics)}; there is {known}"
+        )
     return frontier_png(panels, out, across=len(metrics))
 
 
