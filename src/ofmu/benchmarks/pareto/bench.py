@@ -22,7 +22,7 @@ from ..study import in_one_thread
 from ..vision.bench import workshop
 from ..vision.references import Workshop
 from ..vision.setting import NAMES, STRONGEST, setting_of, smallest
-from .ground import Found, Ground
+from .ground import Found, Ground, seeds_after
 from .images import TUNING, ImageGround
 from .page import draw, page_of, write
 from .text import text_ground
@@ -142,7 +142,7 @@ def _run(out: Path, plan: Plan, store: Store, say: Say) -> Page:
 
 def _left(plan: Plan, seed: int, later: Sequence[str]) -> list[str]:
     words = [f"seed {seed} of {', '.join(later)}"] if later else []
-    return [*words, *([f"seeds {seed + 1} to {plan.seeds - 1} of all"] if seed + 1 < plan.seeds else [])]
+    return words + [f"{text} of all" for text in seeds_after(seed, plan.seeds)]
 
 
 def grounds_of(plan: Plan, store: Store, out: Path, say: Say) -> list[Ground]:

@@ -34,6 +34,12 @@ def label_of(method: str, budget: float) -> str:
     return f"{method}, {100 * budget:g} %"
 
 
+def seeds_after(seed: int, seeds: int) -> list[str]:
+    """The seeds that are still to come, in words; none: an empty list."""
+    later = range(seed + 1, seeds)
+    return [f"seed{'s' * (len(later) > 1)} {', '.join(map(str, later))}"] if later else []
+
+
 @dataclass(frozen=True)
 class Quality:
     """One way of saying how good a model is: a metric of the rows, with what is drawn beside the curves.

@@ -18,6 +18,7 @@ from ...engine.targets_named import DEFAULT, SOURCES
 from ...errors import UserError
 from ...report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Page, TaskSection
 from ..paired import Difference, differences
+from ..pareto.ground import seeds_after
 from ..results import write_results
 from ..study import Cell, Spent, environment, in_one_thread, section
 from ..tofu_choice import Choice, smoke_setting, tofu_setting
@@ -89,7 +90,7 @@ def _run(out: Path, plan: Plan, store: Store, say: Say) -> Page:
         for place, ground in enumerate(grounds):
             cells[ground.name].append(_cell(ground, seed, plan.sources, say))
             later = [f"seed {seed} of {other.name}" for other in grounds[place + 1 :]]
-            later += [f"seeds {seed + 1} to {plan.seeds - 1}"] if seed + 1 < plan.seeds else []
+            later += seeds_after(seed, plan.seeds)
             page = page_of(grounds, cells, plan.command, "; ".join(later))
             write_results(out, NAME, page)
     return page
