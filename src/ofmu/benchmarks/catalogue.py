@@ -45,12 +45,26 @@ def _probes(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
     return run_probed(out, seeds, smoke, say)
 
 
+def _pareto(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
+    from .pareto.bench import Plan, run_pareto
+
+    return run_pareto(out, Plan(seeds=seeds, smoke=smoke), say)
+
+
+def _targets(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
+    from .targets.bench import Plan, run_targets
+
+    return run_targets(out, Plan(seeds=seeds, smoke=smoke), say)
+
+
 VISION = ("digits", "fashion", "cifar10", "cifar100", "cifar10-ci")
 BENCHMARKS: dict[str, Benchmark] = {
     **{name: vision(name) for name in VISION},
     "tofu": _tofu,
     "planted": _planted,
     "probes": _probes,
+    "pareto": _pareto,
+    "targets": _targets,
 }
 # what `--smoke` without a name runs: every pipeline, images on embedded and on real data
-SMOKED = ("digits", "cifar10-ci", "tofu", "planted", "probes")
+SMOKED = ("digits", "cifar10-ci", "tofu", "planted", "probes", "pareto", "targets")

@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from ..attacks import confidence_attack, svc_attack
 from ..engine.measuring import image_logits
-from ..engine.prepare import labels_of
+from ..engine.targets import labels_of
 from ..metrics import (
     Score,
     agreement,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from ofmu import __version__
+from ofmu.cli import bench_costs
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.exits import MEANINGS
 from ofmu.cli.options import DATA, OUTPUT, EvaluateOptions, TrainOptions, UnlearnOptions
@@ -199,6 +200,7 @@ def demo(
 
 bench = App(name="bench", help="Run a benchmark: tasks, methods, references and seeds, as one report.")
 app.command(bench)
+bench_costs.add_commands(bench)
 
 
 @bench.default

@@ -102,6 +102,15 @@ class UnlearnOptions:
     steps: Annotated[
         int | None, Parameter(group=HOW, help="Most steps of the method. Default: as many as the budget allows.")
     ] = None
+    targets: Annotated[
+        str | None,
+        Parameter(
+            group=HOW,
+            help="What says how far to forget. Images: reset (default), constant, rank-quantile, reference, "
+            "reference-own, head, head-short, head-ranked, neighbours, kernel, neighbours-pixels, kernel-pixels; "
+            "text: base (default where there is one), reference, reference-own, constant, alike.",
+        ),
+    ] = None
     lr: Annotated[
         float | None,
         Parameter(

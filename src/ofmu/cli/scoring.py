@@ -17,8 +17,8 @@ from ofmu.cli.say import bar
 from ofmu.data.encode import TextSamples
 from ofmu.data.sequences import InMemory, with_answers
 from ofmu.engine.measuring import image_logits, sample_losses
-from ofmu.engine.prepare import labels_of
 from ofmu.engine.requests import Request
+from ofmu.engine.targets import labels_of
 from ofmu.engine.upper import Cut
 from ofmu.losses import BASE_LOSSES
 from ofmu.metrics import (

@@ -19,6 +19,8 @@ from ofmu.report.scores import write_scores
 from ofmu.report.table import print_scores
 
 if TYPE_CHECKING:
+    from ofmu.benchmarks.pareto.bench import Plan
+    from ofmu.benchmarks.targets.bench import Plan as TargetPlan
     from ofmu.benchmarks.vision.bench import VisionOptions
 
 
@@ -84,6 +86,22 @@ def tofu(options: TofuOptions) -> int:
     plan = Plan(names, options.seeds, options.trials, _command(options))
     choice = Choice(options.split, options.model, options.trainable, options.keep, options.budget)
     _write(options.out, run_tofu(options.out, choice, plan, note, options.store))
+    return DONE
+
+
+def pareto(plan: Plan, out: Path) -> int:
+    """Run the benchmark of quality against cost."""
+    from ofmu.benchmarks.pareto.bench import run_pareto
+
+    _write(out, run_pareto(out, plan, note))
+    return DONE
+
+
+def targets(plan: TargetPlan, out: Path) -> int:
+    """Run the benchmark of sources of targets."""
+    from ofmu.benchmarks.targets.bench import run_targets
+
+    _write(out, run_targets(out, plan, note))
     return DONE
 
 

@@ -31,6 +31,7 @@ from ofmu.engine.prepare import Prepared, Sources
 from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like, read_provenance, write_provenance
 from ofmu.engine.requests import Files, Request, load_request
 from ofmu.engine.shard import shard, whole_state
+from ofmu.engine.targets_named import source_of
 from ofmu.engine.trainable import apply_trainable, merge_adapter, parse_trainable
 from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
@@ -146,6 +147,15 @@ def method_of(name: str, kind: Kind, lr: float | None, width: int | None, adapte
         return build_method(name, kind, lr=lr, width=width, adapter=adapter)
 
 
+def check_targets(name: str | None, kind: Kind, method: Method) -> None:
+    """UserError for a source of targets that there is not, or that the method would not use."""
+    if name is None:
+        return
+    source_of(name, kind)
+    if "targets" not in method.needs:
+        raise UserError(f"--targets: found {name!r}, but the method uses no targets; leave it out")
+
+
 @contextmanager
 def _as_mistake() -> Iterator[None]:
     try:
@@ -187,6 +197,7 @@ def load(
     method = method_of(
         options.method, loaded.kind, options.lr, width, adapter=options.trainable.startswith("lora")
     )
+    check_targets(options.targets, loaded.kind, method)
     provenance = read_provenance(model_path(options.model))
     return Given(options, processes, parallel, loaded, request, provenance, retrain, method)
 
@@ -269,6 +280,8 @@ def _job(given: Given) -> Job:
     }
     if given.parallel != "none":
         identity["--parallel"] = f"{given.parallel} on {given.processes.size} processes"
+    if options.targets is not None:
+        identity["--targets"] = options.targets
     if options.micro_batch is not None:
         identity["--micro-batch"] = str(options.micro_batch)
     return Job(
@@ -299,6 +312,11 @@ def samples_allowed(budget: float | None, kind: Kind, retain: int, provenance: P
 
 
 def _sources(given: Given) -> Sources:
+    return replace(_estimated(given), targets=given.options.targets)
+
+
+def _estimated(given: Given) -> Sources:
+    """What the model's own record and the options say about unseen rows."""
     options, provenance, loaded = given.options, given.provenance, given.loaded
     recipe = None if provenance is None else provenance.recipe
     if loaded.kind == "image":

@@ -16,7 +16,7 @@ FORMS = {  # kind -> an example, and what it means
     "random": ("random:0.1", "a random tenth"),
     "class": ("class:3", "all samples of a class; without a number the seed's own"),
     "classes": ("classes:1+4", "all samples of several classes"),
-    "subclass": ("subclass:17", "a fine class of a model of coarse ones (CIFAR-100)"),
+    "subclass": ("subclass:17", "a fine class of a model of coarse ones (CIFAR-100, Fashion-MNIST)"),
     "hardest": ("hardest:0.1", "the most memorised, a share or a count"),
     "easiest": ("easiest:0.1", "the least memorised"),
     "decile": ("decile:9", "a tenth by rising memorisation, 0 to 9"),
@@ -128,7 +128,7 @@ def choose(
     if kind == "mislabelled":
         return Chosen(*forgetting.mislabelled_rows(labels, amount, classes, seed))
     if kind == "subclass" and fine is None:
-        raise UserError(f"--forget {request}: these data have no finer labels; cifar100 has")
+        raise UserError(f"--forget {request}: these data have no finer labels; cifar100 and fashion have")
     known = fine if kind == "subclass" and fine is not None else labels
     named = request.classes or (own % (int(np.asarray(known).max()) + 1),)
     return Chosen(forgetting.class_rows(known, named), classes=named)

@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ofmu.data.cifar100 import load_cifar100
+from ofmu.data.fashion import load_fashion_coarse
 from ofmu.data.image_files import picture_array
 from ofmu.data.images import ImageSet, ImageSplits, load_cifar10, load_fashion, normalised, read_images
 from ofmu.data.records import content_id, unique_ids
@@ -45,6 +46,7 @@ def load_digits_pool() -> ImageSplits:
 POOLS: dict[str, Callable[[], ImageSplits]] = {
     "digits": load_digits_pool,
     "fashion": load_fashion,
+    "fashion-coarse": load_fashion_coarse,
     "cifar10": load_cifar10,
     "cifar10-30k": partial(load_cifar10, part="cifar10"),
     "cifar100": load_cifar100,

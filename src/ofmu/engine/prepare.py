@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -14,21 +13,26 @@ from ..core.terms import Loss
 from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
-from ..tasks import Kind, Method, Samples, Stream, Targets, Task, TensorSamples
+from ..tasks import Kind, Method, Samples, Stream, Targets, Task
 from .measuring import sample_losses
 from .steered import steered_layer
 from .targets import (
     absent_targets,
     base_token_targets,
     constant_token_targets,
+    labels_of,
     reference_targets,
+    short_token_targets,
     with_absent_labels,
 )
-from .training import Recipe, trained
+from .targets_known import Known
+from .targets_named import named_targets
+from .training import Recipe
 from .upper import UpperSamples
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from
+WITHOUT = Recipe(epochs=30, lr=1e-3)  # of images, where nobody recorded the training
 SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
 
 
@@ -46,12 +50,14 @@ class Sources:
     """What, besides the data, can say how an unseen sample looks.
 
     base: the model from before fine-tuning (text). fresh: makes an untrained model of this architecture from a
-    seed. recipe: how the model was trained. For images a recipe alone will do: the last layers are reset.
+    seed. recipe: how the model was trained. For images a recipe alone will do: the last layers are reset. targets:
+    the name of a source of targets (`targets_named`); None: the default, by what else is given.
     """
 
     base: Module | None = None
     fresh: Callable[[int], Module] | None = None
     recipe: Recipe | None = None
+    targets: str | None = None
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,13 @@ def _some(samples: Samples, most: int = 2048) -> Samples:
 def _targets(
     model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
+    if sources.targets is not None:
+        recipe = sources.recipe or (WITHOUT if kind == "image" else Recipe(epochs=10))
+        data = parts.forget, parts.retain, parts.heldout
+        known = Known(model, *data, loss, recipe, seed, sources.fresh, sources.base)
+        return named_targets(sources.targets, kind, known)
     if kind == "image":
-        return _image_targets(model, loss, parts, sources.recipe or Recipe(epochs=30, lr=1e-3), seed)
+        return _image_targets(model, loss, parts, sources.recipe or WITHOUT, seed)
     return _text_targets(model, loss, parts, sources, seed)
 
 
@@ -200,15 +211,6 @@ def _image_targets(
     return with_absent_labels(targets, forget_labels, retain_labels), reference
 
 
-def labels_of(samples: Samples) -> Tensor:
-    """int64 [n]: the classes of an image data set."""
-    if isinstance(samples, TensorSamples):
-        return samples.labels
-    size = 256
-    starts = range(0, len(samples), size)
-    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
-
-
 def _text_targets(
     model: Module, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
@@ -218,14 +220,8 @@ def _text_targets(
     if sources.fresh is not None and sources.recipe is not None:
         epochs = max(1.0, round(sources.recipe.epochs * SHARE["text"]))
         recipe = replace(sources.recipe, epochs=epochs, seed=seed + 7)
-        reference = sources.fresh(recipe.seed)
-        cost = trained(reference, parts.retain, loss, recipe)
-        reference.requires_grad_(False)
-        targets = base_token_targets(model, reference, parts.forget, parts.heldout, loss)
-        source = f"token losses of a short reference trained on the retain set ({epochs:g} epochs)"
-        if parts.heldout is not None:
-            source += ", mapped to the model's level on held-out text"
-        return replace(targets, source=source, cost=targets.cost + cost), reference
+        data = parts.forget, parts.retain, parts.heldout
+        return short_token_targets(model, sources.fresh, *data, loss, recipe)
     if parts.heldout is not None:
         return constant_token_targets(model, parts.forget, parts.heldout, loss), None
     raise UserError(

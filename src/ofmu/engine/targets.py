@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn import Module
 
 from ..core.ranks import MonotoneMap, quantiles, ranks_within
 from ..core.terms import Loss
-from ..tasks import Batch, Samples, Targets
+from ..tasks import Batch, Samples, Targets, TensorSamples
 from .measuring import sample_losses, token_losses
 from .reset import reset_last
 from .training import Recipe, trained
@@ -137,3 +137,32 @@ def base_token_targets(
     )
     source = "the base model's token losses, mapped to the fine-tuned model's level on held-out text"
     return Targets([mapping(tokens) for tokens in old], source, (len(forget) + 2 * len(heldout)) / 3)
+
+
+def short_token_targets(
+    model: Module,
+    fresh: Callable[[int], Module],
+    forget: Samples,
+    retain: Samples,
+    heldout: Samples | None,
+    loss: Loss,
+    recipe: Recipe,
+) -> tuple[Targets, Module]:
+    """Text without a base model: `base_token_targets` from a new model trained on D_r by `recipe`; and that."""
+    reference = fresh(recipe.seed)
+    cost = trained(reference, retain, loss, recipe)
+    reference.requires_grad_(False)
+    targets = base_token_targets(model, reference, forget, heldout, loss)
+    source = f"token losses of a short reference trained on the retain set ({recipe.epochs:g} epochs)"
+    if heldout is not None:
+        source += ", mapped to the model's level on held-out text"
+    return replace(targets, source=source, cost=targets.cost + cost), reference
+
+
+def labels_of(samples: Samples) -> Tensor:
+    """int64 [n]: the classes of an image data set."""
+    if isinstance(samples, TensorSamples):
+        return samples.labels
+    size = 256
+    starts = range(0, len(samples), size)
+    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])

@@ -23,8 +23,8 @@ from ..core.terms import Loss
 from ..data.encode import Encoder, TextSamples
 from ..data.records import Record
 from ..engine.measuring import image_logits, sample_losses
-from ..engine.prepare import Parts, labels_of
-from ..engine.targets import Rows
+from ..engine.prepare import Parts
+from ..engine.targets import Rows, labels_of
 from ..engine.training import Recipe
 from ..losses import BASE_LOSSES
 from ..metrics.score import Floats

@@ -19,9 +19,10 @@ from ..benchmarks.study import one_thread
 from ..engine.hashing import model_fingerprint
 from ..engine.measuring import image_logits, sample_losses
 from ..engine.networks import network_name
-from ..engine.prepare import Parts, Sources, labels_of, prepare
+from ..engine.prepare import Parts, Sources, prepare
 from ..engine.provenance import fresh_like
 from ..engine.store import Store
+from ..engine.targets import labels_of
 from ..engine.training import Recipe, trained
 from ..losses import BASE_LOSSES
 from ..metrics.score import Floats

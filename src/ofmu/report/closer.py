@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ofmu.report.figures import Clouds, Drawn, Histograms, Lines, Matrix
+from ofmu.report.figures import Clouds, Drawn, Frontier, Histograms, Lines, Matrix
+from ofmu.report.frontier import frontier_svg
 from ofmu.report.style import (
     INK,
     MUTED,
@@ -39,6 +40,8 @@ def closer(drawn: Drawn, styles: Mapping[str, Style], name: str) -> str:
         return _matrix(drawn, name)
     if isinstance(drawn, Clouds):
         return _clouds(drawn, name)
+    if isinstance(drawn, Frontier):
+        return frontier_svg(drawn, styles, name)
     return _lines(drawn, styles, name)
 
 

@@ -90,4 +90,50 @@ class Lines:
                 raise ValueError(f"reach of {name}: found {len(errors)}, expected {len(self.lines.get(name, ()))}")
 
 
-Drawn = Histograms | Matrix | Clouds | Lines
+@dataclass(frozen=True)
+class Mark:
+    """A point of a curve; low and high: the ends of y's interval, given together or not at all."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        _number("x", self.x)
+        _number("y", self.y)
+        if (self.low is None) is not (self.high is None):
+            raise ValueError(f"low, high are {self.low!r}, {self.high!r}, expected both or neither")
+        for value in (self.low, self.high):
+            if value is not None:
+                _number("an end of the interval", value)
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """Quality against cost: a curve by method over cost as a share of one retraining, on a logarithmic axis.
+
+    axis: the quality, in words. levels: horizontal lines with their bands, such as the floor (their x says
+    nothing). ticks: shares that the axis names. log: the quality on a logarithmic axis too, where all of it is
+    above 0.
+    """
+
+    title: str
+    caption: str
+    axis: str
+    curves: Mapping[str, Sequence[Mark]]
+    levels: Mapping[str, Mark]
+    ticks: Sequence[float]
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _text("title", self.title)
+        if not any(self.curves.values()):
+            raise ValueError("curves: found no point, expected at least one")
+        for name, marks in self.curves.items():
+            for mark in marks:
+                if mark.x <= 0:
+                    raise ValueError(f"a cost of {name} is {mark.x}, expected a share above 0")
+
+
+Drawn = Histograms | Matrix | Clouds | Lines | Frontier

@@ -118,6 +118,19 @@ LABELS: dict[str, Label] = {
     "forget_nll": _NLL,
     "forget_probability": _PROBABILITY,
     "forget_prob": _PROBABILITY,
+    "target_rank": Label(
+        "rank corr.", "Spearman's correlation of the targets with Retrain's losses on the forget samples.", "near"
+    ),
+    "target_error": Label("error", "Mean distance of a target to Retrain's loss, in nats.", "near"),
+    "target_bias": Label(
+        "bias", "Mean of target minus Retrain's loss, in nats: below 0 too little is forgotten.", "near", "≈ 0"
+    ),
+    "target_ps": Label(
+        "PS of targets", "100 × mean distance of e^−target to Retrain's confidence: PS where all are met.", "near"
+    ),
+    "forget_prob_off": Label(
+        "forget prob. off", "Distance of the forgotten answers' mean probability to Retrain's.", "near"
+    ),
     "retain_probability": _RETAIN,
     "retain_prob": _RETAIN,
     "unseen_probability": _UNSEEN,

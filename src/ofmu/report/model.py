@@ -191,7 +191,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class TaskSection:
-    """All that a page says of one task. answers is None where they may not be shown, or there are none."""
+    """All that a page says of one task. answers is None where they may not be shown, or there are none.
+
+    dots: whether a panel is drawn for every metric; False where the figures show the same numbers better.
+    """
 
     name: str
     description: str
@@ -202,6 +205,7 @@ class TaskSection:
     costs: Sequence[Cost] = ()
     notes: Sequence[str] = ()
     figures: Sequence[Drawn] = ()
+    dots: bool = True
 
     def __post_init__(self) -> None:
         others = sorted({row.task for row in self.rows} - {self.name})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ofmu.errors import UserError
 from ofmu.report.closer import closer
+from ofmu.report.figures import Frontier
 from ofmu.report.grid import Grid, grid, parts
 from ofmu.report.labels import GROUPS, Group, label
 from ofmu.report.limits import limits_of
@@ -43,7 +44,8 @@ class TaskView:
     losses: Markup | None
     path: Markup | None
     costs: list[tuple[str, list[str], str]]
-    closer: list[tuple[Markup, str]]  # further figures, with their captions
+    frontiers: list[tuple[Markup, str]]  # under the table, with their captions
+    closer: list[tuple[Markup, str]]  # further figures
 
 
 def render(page: Page) -> str:
@@ -61,6 +63,7 @@ def render(page: Page) -> str:
         meanings=[item for item in dict.fromkeys(names) if item.meaning],
         methods={name: text for name, text in METHODS.items() if name in methods},
         limits=limits_of(page),
+        drawn_above=bool(page.tasks) and not any(task.dots for task in page.tasks),
         cost_columns=[name for _, name in COST_COLUMNS],
         references=REFERENCES,
         light=list(DARK),
@@ -95,11 +98,15 @@ def _view(task: TaskSection, styles: Mapping[str, Style], name: str) -> TaskView
     dots: dict[Group, Markup] = {}
     for group, question in GROUPS.items():
         metrics = [column.metric for column in table.columns if column.label.group == group]
-        if metrics:
+        if metrics and task.dots:
             dots[group] = Markup(
                 metric_dots(task.rows, metrics, styles, f"{name}-{group}", f"{question} {task.name}")
             )
     runs = [run for run in task.trajectories if run.points]
+    figures = [
+        (drawn, (Markup(closer(drawn, styles, f"{name}-c{number}")), f"{drawn.title}. {drawn.caption}"))
+        for number, drawn in enumerate(task.figures)
+    ]
     return TaskView(
         section=task,
         grid=table,
@@ -108,8 +115,6 @@ def _view(task: TaskSection, styles: Mapping[str, Style], name: str) -> TaskView
         losses=Markup(losses_plot(task.losses, f"{name}-losses")) if task.losses else None,
         path=Markup(trajectory_plot(runs, styles, f"{name}-path")) if runs else None,
         costs=cost_lines(task.costs),
-        closer=[
-            (Markup(closer(drawn, styles, f"{name}-c{number}")), f"{drawn.title}. {drawn.caption}")
-            for number, drawn in enumerate(task.figures)
-        ],
+        frontiers=[pair for drawn, pair in figures if isinstance(drawn, Frontier)],
+        closer=[pair for drawn, pair in figures if not isinstance(drawn, Frontier)],
     )

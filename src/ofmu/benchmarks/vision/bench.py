@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ...data.forget_request import ForgetRequest, parse_forget
-from ...data.image_pools import load_pool
+from ...data.image_pools import POOLS, load_pool
 from ...engine.store import Store, default_root
 from ...errors import UserError
 from ...report.figures import Drawn
@@ -166,8 +166,8 @@ def missing(task: str, cell: Cell, choices: Sequence[Choice], seeds: Sequence[in
 
 def workshop(setting: Setting, request: ForgetRequest, store: Store, say: Say) -> Workshop:
     """The data that a request needs, with the rest; coarse labels are trained where a sub-class is forgotten."""
-    if request.kind == "subclass" and setting.data == "cifar100":
-        setting = replace(setting, data="cifar100-coarse")
+    if request.kind == "subclass" and f"{setting.data}-coarse" in POOLS:
+        setting = replace(setting, data=f"{setting.data}-coarse")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Workshop(load_pool(setting.data), setting, store, device, say)
 

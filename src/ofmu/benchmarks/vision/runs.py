@@ -42,11 +42,11 @@ def request_of(shop: Workshop, split: VisionSplit, task: str, *, tuning: bool = 
 
 
 def kept_run(
-    shop: Workshop, choice: Choice, original: Module, split: VisionSplit, task: str, seed: int, level: float
+    shop: Workshop, choice: Choice, original: Module, split: VisionSplit, task: str, seed: int, level: float | None
 ) -> KeptRun:
     """The run of a method from the original, from the store where it is there.
 
-    seed: that of the original's training too. level: as `see` takes it.
+    seed: that of the original's training too. level: as `see` takes it (None: the model is not relearned).
     """
     request = request_of(shop, split, task)
 
@@ -63,7 +63,8 @@ def kept_run(
         save_state(folder / "run.safetensors", state)
 
     title = f"{task}, seed {seed}: {choice.title}"
-    folder = shop.store.get_or_make(run_key(shop, choice, split, request, seed), make, note=title)
+    key = run_key(shop, choice, split, request, seed) | ({"relearned": False} if level is None else {})
+    folder = shop.store.get_or_make(key, make, note=title)
     saved = load_state(folder / "run.safetensors")
     spent = Spent(
         choice.title,

@@ -1,0 +1,235 @@
+"""Sources of targets for images: what says how hard an unseen sample would be.
+
+V and F below are the numbers of held-out and forget samples, a forward pass is 1/3 of a sample-gradient.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.functional import cross_entropy
+
+from ..core.ranks import quantiles, ranks_within
+from ..tasks import Samples, Targets
+from .features import penultimate
+from .kept import cut_below
+from .measuring import image_logits, sample_losses
+from .reset import last_layers, parameterised_layers, reset_last
+from .targets import (
+    ABSENT,
+    absent_targets,
+    labels_of,
+    rank_quantile_targets,
+    reference_targets,
+    with_absent_labels,
+)
+from .targets_known import Known, Made, Source
+from .training import trained
+from .work import work
+
+Space = Literal["features", "pixels"]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """τ_i = the original's mean held-out loss. Cost: V/3."""
+
+    def __call__(self, known: Known) -> Made:
+        """The same for every sample: it knows how hard unseen data are, and not which."""
+        unseen = known.unseen("constant")
+        level = sample_losses(known.model, unseen, known.loss).mean()
+        values = [level] * len(known.forget)
+        return Targets(values, "the original's mean held-out loss", len(unseen) / 3), None
+
+
+@dataclass(frozen=True)
+class RankQuantile:
+    """τ_i = the held-out quantile at the rank of the original's own loss on sample i. Cost: (V + F)/3.
+
+    The original's losses on D_f are those of members: their order is what memorisation left of it.
+    """
+
+    def __call__(self, known: Known) -> Made:
+        """See `rank_quantile_targets`."""
+        unseen = known.unseen("rank-quantile")
+        own, held = (sample_losses(known.model, part, known.loss) for part in (known.forget, unseen))
+        return replace(rank_quantile_targets(own, held), cost=(len(known.forget) + len(unseen)) / 3), None
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The last `layers` of a copy are reset, it is trained on D_r for `share` of the epochs, and ranks D_f.
+
+    τ_i = the original's held-out quantile at that rank (`reference_targets`): the default. Cost: share of a
+    retraining, + (V + F)/3.
+    """
+
+    layers: int = 2
+    share: float = 0.1
+
+    def __call__(self, known: Known) -> Made:
+        """See `reference_targets`."""
+        recipe = replace(known.recipe, seed=known.seed)
+        parts = known.forget, known.retain, known.heldout
+        return reference_targets(known.model, *parts, known.loss, recipe, layers=self.layers, share=self.share)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A new model trained on D_r for `share` of the epochs. Cost: share of a retraining, + F/3, ranked also V/3.
+
+    ranked: it gives the order alone, the original's held-out losses the level, as in `Reset`. Otherwise
+    τ_i = its own loss, which is that of a model that learned less.
+    """
+
+    share: float = 0.1
+    ranked: bool = True
+
+    def __call__(self, known: Known) -> Made:
+        """The short reference is returned with its targets."""
+        recipe = known.short(self.share)
+        if known.fresh is not None:
+            model = known.fresh(recipe.seed)
+        else:
+            model = copy.deepcopy(known.model)
+            reset_last(model, len(parameterised_layers(model)), recipe.seed)
+        cost = trained(model, known.retain, known.loss, recipe)
+        words = f"a reference trained from scratch on the retain set ({recipe.epochs:g} epochs)"
+        return _read(known, model, cost, words, "reference", self.ranked), model
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last `layers` are reset and trained for `share` of the epochs over the kept outputs of the frozen ones.
+
+    τ_i = the new head's own loss, or (ranked) the original's held-out quantile at its rank. The cheap long
+    training of a reference: what frozen layers still remember of D_f stays. Cost: the kept outputs, and the share
+    of a training step that the head takes, by `engine.work`; + F/3, ranked also V/3.
+    """
+
+    layers: int = 2
+    share: float = 1.0
+    ranked: bool = False
+
+    def __call__(self, known: Known) -> Made:
+        """Raises UserError where a network cannot be cut (`engine.kept.cut_below`)."""
+        recipe = replace(known.short(self.share), augment=False)
+        model = copy.deepcopy(known.model)
+        reset_last(model, self.layers, recipe.seed)
+        whole = work(model, known.retain)
+        model.requires_grad_(False)
+        for layer in last_layers(model, self.layers):
+            for _, module in layer:
+                module.requires_grad_(True)
+        upper, features = cut_below(model, known.retain)
+        top = work(upper, features)
+        cost = len(known.retain) * (whole.forward - top.forward) / whole.both
+        cost += trained(upper, features, known.loss, recipe) * top.both / whole.both
+        model.requires_grad_(True)
+        words = f"the last {self.layers} layers, trained anew on the retain set ({recipe.epochs:g} epochs)"
+        return _read(known, model, cost, words, "head", self.ranked), model
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """τ_i = −log of the mean probability of label y_i on the k held-out samples nearest to sample i.
+
+    What the original says about unseen samples that look alike, about this sample's label. space: its
+    penultimate features, which D_f shaped too, or the pixels. Cost: V/3 for the outputs, + (V + F)/3 for features.
+    """
+
+    k: int = 10
+    space: Space = "features"
+
+    def __call__(self, known: Known) -> Made:
+        """Distances are Euclidean; ties are broken by torch's order."""
+        unseen = known.unseen("neighbours")
+        ours, theirs, cost = _places(known, unseen, self.space)
+        nearest = torch.cdist(ours, theirs).topk(min(self.k, len(unseen)), largest=False).indices
+        probabilities = image_logits(known.model, unseen).softmax(1)  # [V, C]
+        mean = probabilities[nearest].mean(1)  # [F, C]
+        found = mean.gather(1, labels_of(known.forget)[:, None])[:, 0].clamp_min(1e-12).log().neg()
+        words = f"the label's probability on the {self.k} nearest held-out samples, by {self.space}"
+        return Targets(list(found.clamp(0, ABSENT)), words, cost + len(unseen) / 3), None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Kernel ridge regression from held-out samples to the original's logits there; τ_i = the loss of its word.
+
+    Z ≈ K α, K_jl = exp(−‖h_j − h_l‖²/2m²), m the median distance, α = (K + λI)⁻¹ Z on centred logits; λ minimises
+    the leave-one-out error Σ_j ‖[(K + λI)⁻¹ Z]_j / [(K + λI)⁻¹]_jj‖². Cost: as `Neighbours`; the solving is not
+    counted.
+    """
+
+    space: Space = "features"
+    ridges: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+    def __call__(self, known: Known) -> Made:
+        """In float64."""
+        unseen = known.unseen("kernel")
+        ours, theirs, cost = _places(known, unseen, self.space)
+        ours, theirs = ours.double(), theirs.double()
+        apart = torch.cdist(theirs, theirs)
+        width = 2 * apart[apart > 0].median() ** 2
+        logits = image_logits(known.model, unseen).double()
+        logits -= logits.mean(1, keepdim=True)
+        middle = logits.mean(0)
+        kernel, eye = (-(apart**2) / width).exp(), torch.eye(len(theirs), dtype=torch.float64)
+        solved = [torch.linalg.inv(kernel + ridge * eye) for ridge in self.ridges]
+        best = min(solved, key=lambda inverse: float(_left_out(inverse, logits - middle)))
+        said = (-(torch.cdist(ours, theirs) ** 2) / width).exp() @ best @ (logits - middle) + middle
+        found = cross_entropy(said, labels_of(known.forget), reduction="none").float()
+        words = f"kernel ridge regression of the original's held-out logits, by {self.space}"
+        return Targets(list(found.clamp(0, ABSENT)), words, cost + len(unseen) / 3), None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """−log 1e-4 for labels that no retained sample has, which cannot be predicted at all; `others` for the rest.
+
+    Where the whole forget set carries such labels nothing else is asked, and nothing is spent.
+    """
+
+    others: Source = Reset()
+
+    def __call__(self, known: Known) -> Made:
+        """See `with_absent_labels`."""
+        gone, kept = labels_of(known.forget), labels_of(known.retain)
+        if not set(gone.tolist()) & set(kept.tolist()):
+            return absent_targets(len(known.forget)), None
+        targets, model = self.others(known)
+        return with_absent_labels(targets, gone, kept), model
+
+
+def _read(known: Known, model: Module, cost: float, words: str, source: str, ranked: bool) -> Targets:
+    """A reference's own losses on D_f, or the original's held-out quantiles at their ranks."""
+    losses, cost = sample_losses(model, known.forget, known.loss), cost + len(known.forget) / 3
+    if not ranked:
+        return Targets(list(losses), f"the loss of {words}", cost)
+    unseen = known.unseen(source)
+    held = sample_losses(known.model, unseen, known.loss)
+    values = list(quantiles(ranks_within(losses), held))
+    return Targets(values, f"held-out quantile at the rank by {words}", cost + len(unseen) / 3)
+
+
+def _left_out(inverse: Tensor, values: Tensor) -> Tensor:
+    """Σ of the squared leave-one-out errors of a ridge regression."""
+    return (((inverse @ values) / inverse.diagonal()[:, None]) ** 2).sum()
+
+
+def _places(known: Known, unseen: Samples, space: Space) -> tuple[Tensor, Tensor, float]:
+    """float32 [F, d] and [V, d]: where forget and held-out samples lie, and what that cost."""
+    if space == "features":
+        cost = (len(known.forget) + len(unseen)) / 3
+        return penultimate(known.model, known.forget), penultimate(known.model, unseen), cost
+    return _pixels(known.forget), _pixels(unseen), 0.0
+
+
+def _pixels(samples: Samples) -> Tensor:
+    return samples.batch(range(len(samples))).inputs["pixel_values"].flatten(1).float().cpu()
