@@ -86,8 +86,8 @@ def _measures(
     model: Module, retrain: Module, parts: TextParts, targets: np.ndarray | None = None, run: Run | None = None
 ) -> Measures:
     view, gold = view_text(model, parts), view_text(retrain, parts)
-    rows = {row.metric: row.value for row in text_rows("", "", 0, view, gold) if row.value is not None}
-    best = {row.metric: row.value for row in text_rows("", "", 0, gold, None) if row.value is not None}
+    rows = {row.metric: row.value for row in text_rows("text", "method", 0, view, gold) if row.value is not None}
+    best = {row.metric: row.value for row in text_rows("text", "method", 0, gold, None) if row.value is not None}
     assert parts.unseen is not None
     scores = [token_scores(model, samples).min_k_plus_plus for samples in (parts.forget, parts.unseen)]
     found = {
