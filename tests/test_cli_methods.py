@@ -96,6 +96,23 @@ def test_a_resumed_run_has_the_same_task(world, tmp_path, name):
         assert again.task.refusals.records[0].completion in REFUSALS
 
 
+def test_a_resumed_run_has_the_same_confidence_and_neutral_text(world, tmp_path):
+    loaded, base = load_model(str(world.model)), load_model(str(world.model)).module
+    with torch.no_grad():
+        next(iter(base.parameters())).mul_(0.5)
+    rows = people(3, forget=1, retain=2, heldout=1, unseen=1, questions=6)
+    encoder = loaded_encoder(loaded)
+    forget, retain, heldout = (TextSamples(part, encoder) for part in (rows.forget, rows.retain, rows.heldout))
+    method = build_method("ofmu-matched", "text", width=16)
+    job = Job(loaded.module, "text", Parts(forget, retain, heldout), method, Sources(base=base), 3, 100.0, 2, {})
+    made = prepare(loaded.module, "text", job.parts, method, job.sources, 3)
+    save_state(tmp_path / "task.safetensors", _plain_task(made, job))
+    again = _restored(load_state(tmp_path / "task.safetensors"), job).task
+    assert again.confidence == made.task.confidence != 1.0
+    assert again.reference is not None
+    assert torch.equal(again.neutral.next(3).rows, made.task.neutral.next(3).rows)
+
+
 def loaded_encoder(loaded):
     from ofmu.data.encode import Encoder
 

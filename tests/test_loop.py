@@ -11,7 +11,7 @@ from ofmu.core.oracle import TorchOracle
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, unlearn
 from ofmu.methods import OFMU, build_method
-from ofmu.tasks import Log
+from ofmu.tasks import Log, Stream
 from small import flat, images, llama, net, task, texts
 
 
@@ -114,6 +114,12 @@ def text_problem():
     return given, TorchOracle(llama())
 
 
+def neutral_problem():
+    given, oracle = text_problem()
+    more = {"reference": llama(), "unseen": llama(1), "confidence": 1.5, "neutral": Stream(texts(7, 3), 4)}
+    return replace(given, **more), oracle
+
+
 def differenced_problem():
     given, oracle = image_problem()
     return given, TorchOracle(oracle.model, products="differences", outer="differences")
@@ -125,6 +131,7 @@ RUNS = {
     "ofmu, images, differences": (differenced_problem, OFMU(beta=0.3)),
     "ofmu, images, adam": (image_problem, replace(OFMU.text(1e-2), forget=OFMU().forget)),
     "ofmu, text": (text_problem, OFMU.text(1e-3)),
+    "ofmu, text, matched": (neutral_problem, replace(OFMU.matched(1e-3), project=True)),
     "npo, images": (image_problem, build_method("npo", "image")),
     "npo, text": (text_problem, build_method("npo", "text", width=16)),
 }

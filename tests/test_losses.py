@@ -161,6 +161,41 @@ def test_plausible_compares_what_is_left_without_the_true_token():
     assert bool(torch.isfinite(grad).all())
 
 
+@pytest.mark.parametrize(
+    ("tau", "expected", "above"),
+    [
+        ([1.0, 4.0], 1.5, False),  # the mean 2 is below the mean target 2.5: min((2, 2), (1, 4)), as ever
+        ([1.0, 2.5], 1.5, True),  # above 1.75: 2τ − ℓ = (0, 3), whose mean is 1.75 − |2 − 1.75|
+        ([2.0, 2.0], 2.0, False),  # just there: the plateau
+    ],
+)
+def test_two_sided_a_sample_above_its_target_is_brought_down(tau, expected, above):
+    targets = [torch.tensor(tau, dtype=torch.float64) * LN2, torch.tensor([9.0])]
+    model = Table(ROWS)
+    value = Bounded("token", two_sided=True).bind(task(TEXTS, TEXTS, targets))(model, TEXTS.batch([0])).mean()
+    close(value, expected * LN2)
+    if above:  # both tokens' gradients are those of −ℓ/2
+        grad = torch.autograd.grad(value, model.logits)[0]
+        nll = NLL().bind(task(TEXTS, TEXTS))(model, TEXTS.batch([0])).mean()
+        assert torch.allclose(grad, -torch.autograd.grad(nll, model.logits)[0], rtol=0, atol=1e-12)
+
+
+def test_two_sided_by_sample_is_the_target_minus_the_distance():
+    targets = [torch.tensor([1.5, 1.5], dtype=torch.float64) * LN2, torch.tensor([4.0], dtype=torch.float64) * LN2]
+    loss = Bounded("sample", two_sided=True).bind(task(TEXTS, TEXTS, targets))
+    close(loss(Table(ROWS), PAIR).values, [1.0 * LN2, 1.0 * LN2])  # losses 2 and 1, targets 1.5 and 4
+
+
+def test_plausible_sharpens_the_unseen_model_by_the_task_s_confidence():
+    # without the true token 3, q ∝ (1/8, 1/4, 1/8) to the power 2: (1/6, 2/3, 1/6); p = (1/4, 1/4, 1/2)
+    rest = math.log(2 / 3) / 6 + 2 / 3 * math.log(8 / 3) + math.log(1 / 3) / 6
+    targets = [torch.tensor([9.0, 9.0]), torch.tensor([4.0], dtype=torch.float64) * LN2]
+    given = task(TEXTS, TEXTS, targets, unseen=Table([[1 / 8, 1 / 4, 1 / 8, 1 / 2]] * 4), confidence=2.0)
+    objective = Plausible(weight=0.4, sharpened=True)
+    close(objective.bind(given)(Table(ROWS), TEXTS.batch([1])).mean(), LN2 - 0.4 * 15 / 16 * rest)
+    assert objective.needs - Plausible().needs == {"confidence"}
+
+
 def test_plausible_without_an_unseen_model_is_the_bound_alone():
     given = task(TEXTS, TEXTS, [torch.ones(2), torch.ones(1)])
     assert Plausible(Bounded("token")).bind(given) == Bounded("token").bind(given)

@@ -29,7 +29,7 @@ from small import flat, images, llama, net, task, texts
 FORGET, RETAIN = images(5, 1), images(7, 2)  # smaller than a batch: each step sees all of both
 REFERENCE = net(9)
 TARGETS = [0.9, 1.1, 1.0, 1.3, 0.7]
-TEXT_ONLY = ("idkdpo", "rmu", "undial")
+TEXT_ONLY = ("ofmu-matched", "idkdpo", "rmu", "undial")
 IMAGE_ONLY = ("neggrad-plus", "randomlabel", "salun", "scrub", "ssd", "iu")
 FAMILIES = {"pcgrad": GradientRule, "mgda": GradientRule, "upgrad": GradientRule}
 FAMILIES |= {"salun": SalUn, "scrub": Scrub, "ssd": SSD, "iu": Influence}

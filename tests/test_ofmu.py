@@ -19,11 +19,19 @@ from ofmu.engine.measuring import image_logits, sample_losses
 from ofmu.engine.networks import CNN, CNNConfig
 from ofmu.engine.targets import rank_quantile_targets
 from ofmu.engine.training import Recipe, trained
-from ofmu.losses import NLL, class_nll
+from ofmu.losses import NLL, answer_logits, class_nll
 from ofmu.methods import OFMU, Descent, build_method
-from ofmu.methods.ascent import adam_scaled, first, halve_overshoot, mean_target, repaired_level, step_length
+from ofmu.methods.ascent import (
+    adam_scaled,
+    decorrelated,
+    first,
+    halve_overshoot,
+    mean_target,
+    repaired_level,
+    step_length,
+)
 from ofmu.tasks import Stream, Targets, Task, TensorSamples
-from small import flat, images, net, task
+from small import flat, images, llama, net, task, texts
 
 FORGET, RETAIN = images(6, 1), images(8, 2)  # both fit in one batch: every step sees all
 
@@ -124,6 +132,73 @@ def test_only_the_first_outer_step_carries_the_penalty():
     grad = oracle.grad(class_nll, RETAIN.batch(range(8)))[1]
     assert torch.allclose(flat(more.params), flat(oracle.params) - 0.1 * flat(grad), rtol=0, atol=1e-12)
     assert log.numbers["repairs"] == 2
+
+
+# ---- what neither loop may harm
+
+
+def wordy(**more):
+    """A text task in float64 whose model, the frozen original and held-out text are at hand."""
+    forget, retain, heldout = texts(4, 1), texts(5, 2), texts(4, 3)
+    given = task(forget, retain, reference=llama(7).double(), neutral=Stream(heldout, 5), **more)
+    return given, TorchOracle(llama().double())
+
+
+def drift_gradient(given, oracle, weight):
+    """∇(L_r + λ KL(original ‖ θ)) over all samples, written out."""
+    retain, neutral = (
+        stream.samples.batch(range(len(stream.samples))) for stream in (given.retain, given.neutral)
+    )
+    said = answer_logits(oracle.model, neutral)[0].log_softmax(-1)
+    with torch.no_grad():
+        before = answer_logits(given.reference, neutral)[0].log_softmax(-1)
+    tokens = (neutral.labels[:, 1:] != -100).sum(1)
+    divergence = torch.cat(
+        [kl.mean()[None] for kl in (before.exp() * (before - said)).sum(-1).split(tokens.tolist())]
+    )
+    total = given.loss(oracle.model, retain).mean() + weight * divergence.mean()
+    return flat(torch.autograd.grad(total, oracle.params))
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_the_outer_step_descends_the_retain_loss_plus_the_weighted_drift_on_neutral_text(weight):
+    given, oracle = wordy()
+    expected = -0.5 * drift_gradient(given, oracle, weight)
+    method = replace(BARE, rate=0.0, outer=Descent("sgd", 0.5), neutral=weight)
+    moved, log, _ = once(method, given, oracle)
+    assert torch.allclose(moved, expected, rtol=0, atol=1e-12)
+    assert ("neutral_objective" in log.numbers) is (weight > 0)
+    neutral = 4 * (1 + 1 / 3) if weight else 0  # the frozen original looks too
+    assert oracle.cost == pytest.approx(4 + 5 + neutral)
+
+
+def test_without_neutral_text_the_outer_step_is_the_retain_loss_alone():
+    moved, _, _ = once(replace(BARE, neutral=2.0), task(FORGET, RETAIN), TorchOracle(net()))
+    plain, _, _ = once(BARE, task(FORGET, RETAIN), TorchOracle(net()))
+    assert torch.equal(moved, plain)
+
+
+def test_a_direction_is_decorrelated_only_from_what_it_would_raise():
+    d, h, scaled = ([torch.tensor(x, dtype=torch.float64)] for x in ([1.0, 0.0], [1.0, 1.0], [2.0, 1.0]))
+    assert decorrelated(d, h, scaled)[0].tolist() == pytest.approx([1 / 3, -1 / 3])  # ⟨d, h⟩ = 1, ⟨Ph, h⟩ = 3
+    assert decorrelated(d, [-h[0]], [-scaled[0]]) == d
+
+
+@pytest.mark.parametrize("scaling", ["raw", "adam"])
+def test_a_projected_ascent_does_not_raise_the_outer_loss_to_first_order(scaling):
+    cosines = {}
+    for project in (False, True):
+        given, oracle = wordy()
+        harm = drift_gradient(given, oracle, 1.0)
+        # the forget samples are those to be kept: nothing could conflict more
+        given = replace(given, forget=Stream(given.retain.samples, 5), forget_batch=5, retain_batch=5)
+        method = replace(
+            BARE, scaling=scaling, outer=Descent("sgd", 1e-12), rate=0.01, neutral=1.0, project=project
+        )
+        moved, _, _ = once(replace(method, rate=1e9 if scaling == "adam" else 0.01), given, oracle)
+        cosines[project] = float(moved @ harm / (moved.norm() * harm.norm()))
+    assert cosines[False] > 0.1
+    assert cosines[True] == pytest.approx(0, abs=1e-4)
 
 
 # ---- the length of an ascent step

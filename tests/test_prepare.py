@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ofmu.engine.confidence import _few, matched_confidence
 from ofmu.engine.measuring import sample_losses, token_losses
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.targets import reference_targets
@@ -12,7 +13,7 @@ from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
 from ofmu.losses import class_nll, token_nll
 from ofmu.methods import OFMU, build_method
-from small import flat, images, llama, net, texts
+from small import Table, Texts, flat, images, llama, net, texts
 
 PARTS = Parts(texts(4, 1), texts(12, 2))
 
@@ -91,3 +92,46 @@ def test_where_there_is_no_start(memorised, case):
     else:
         method = OFMU()
     assert prepare(model, "image", parts, method, Sources(recipe=LONG), seed=3).start is None
+
+
+# ---- what keeps the rest of the language
+
+
+def test_held_out_text_is_neutral_and_says_how_confident_the_model_is():
+    sources = Sources(base=llama(1))
+    parts = Parts(texts(4, 1), texts(12, 2), texts(60, 3))
+    plain = prepare(llama(2), "text", parts, OFMU.text(1e-3), sources, seed=3)
+    made = prepare(llama(2), "text", parts, OFMU.matched(1e-3), sources, seed=3)
+    assert plain.task.neutral is None
+    assert (plain.task.reference, plain.task.confidence) == (None, 1.0)
+    assert made.task.neutral is not None
+    assert made.task.neutral.samples is parts.heldout
+    assert made.task.confidence != 1.0
+    assert made.cost == pytest.approx(plain.cost + 2 * 60 / 3)  # two models see all: fewer than 1024 tokens
+    assert set(made.task.cursors()) == {"forget", "retain", "neutral"}
+
+
+def test_without_held_out_text_there_is_nothing_neutral():
+    made = prepare(llama(2), "text", PARTS, OFMU.matched(1e-3), Sources(base=llama(1)), seed=0)
+    assert (made.task.neutral, made.task.confidence) == (None, 1.0)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_the_confidence_of_a_model_that_is_surer_by_a_factor_is_that_factor(factor):
+    unseen = Table([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.3, 0.2]])
+    model = Table([[p**factor for p in row] for row in unseen.logits.exp().tolist()])  # logits need no sum of 1
+    heldout = Texts([((0,), (1, 2)), ((3,), (0, 0, 2)), ((2,), (1,))])
+    found, cost = matched_confidence(model, unseen, heldout)
+    assert found == pytest.approx(factor, abs=1e-4)
+    assert cost == pytest.approx(2)  # two passes over three rows
+
+
+def test_few_tokens_are_enough_for_the_confidence():
+    class Long:
+        def __len__(self):
+            return 100
+
+        def length(self, row):
+            return 100
+
+    assert _few(Long()) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]

@@ -230,11 +230,14 @@ class Bounded:
     Cross-entropy has no maximum; bounded by τ, the loss the sample would have had it never been seen, the inner
     problem has one, and ascent stops where unseen data stands instead of making the sample stand out (it would
     be found by its *high* loss). level: the bound holds per "sample" or per answer "token". gate: with a token
-    bound, a sample whose mean loss has reached its mean target counts as done altogether.
+    bound, a sample whose mean loss has reached its mean target counts as done altogether. two_sided: a sample
+    whose mean loss is *above* its mean target has terms 2τ − ℓ, so that its mean is τ − |ℓ − τ|, and ascent brings
+    it down: one step for a batch carries some samples too far, and a bound alone leaves them there.
     """
 
     level: Literal["sample", "token"] = "sample"
     gate: bool = True
+    two_sided: bool = False
 
     needs: ClassVar[frozenset[Need]] = frozenset({"targets"})
 
@@ -242,7 +245,7 @@ class Bounded:
         """Uses `task.targets`."""
         if task.targets is None:
             raise ValueError("Bounded: task.targets is None, expected the unseen level of every forget sample")
-        return BoundedLoss(task.loss, task.targets, self.level, self.gate)
+        return BoundedLoss(task.loss, task.targets, self.level, self.gate, self.two_sided)
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,7 @@ class BoundedLoss:
     targets: Targets
     level: Literal["sample", "token"]
     gate: bool
+    two_sided: bool = False
 
     def __call__(self, model: Module, batch: Batch) -> Terms:
         """min(ℓ, τ) with the active set of the current parameters."""
@@ -262,7 +266,14 @@ class BoundedLoss:
         """(min(ℓ, τ), τ) from the terms of ℓ, where the gate is open."""
         terms, tau = self._with_targets(unbounded, batch)
         active = hold(self._active(terms, tau))  # both sides of a difference need one active set
-        return Terms(torch.where(active, terms.values, tau), terms.weights), tau
+        values = torch.where(active, terms.values, tau)
+        if self.two_sided:
+            values = torch.where(hold(self._above(terms, tau)), 2 * tau - terms.values, values)
+        return Terms(values, terms.weights), tau
+
+    def _above(self, terms: Terms, tau: Tensor) -> Tensor:
+        above = terms.per_sample() > Terms(tau, terms.weights).per_sample()
+        return above if terms.values.ndim == 1 else above[:, None].expand_as(tau)
 
     def _with_targets(self, terms: Terms, batch: Batch) -> tuple[Terms, Tensor]:
         if self.level == "sample":
@@ -305,27 +316,37 @@ class Plausible:
     it). KL_rest = KL(q ‖ p) compares what is left when the true token is taken out and the rest renormalised: q
     by a model that never saw the sample (`task.unseen`: a short reference, or the base model), p by this one.
     1 − e^{−τ} spares tokens that an unseen model predicts anyway. The maximum stays τ. Without `task.unseen` it is
-    the bound alone.
+    the bound alone. sharpened: q from the logits times `task.confidence`. Fine-tuning to memorisation makes a
+    model sure of itself on any text; a base model's doubt, on the forgotten texts alone, gives them away.
     """
 
     bound: Bounded = Bounded("token")
     weight: float = 0.3
+    sharpened: bool = False
 
-    needs: ClassVar[frozenset[Need]] = frozenset({"targets", "unseen"})
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Targets, an unseen model, and how confident it should be."""
+        return frozenset({"targets", "unseen", "confidence"} if self.sharpened else {"targets", "unseen"})
 
     def bind(self, task: Task) -> Loss:
         """Uses `task.targets` and, where there is one, `task.unseen`."""
         bounded = self.bound.bind(task)
-        return bounded if task.unseen is None else PlausibleLoss(bounded, task.unseen, self.weight)
+        if task.unseen is None:
+            return bounded
+        return PlausibleLoss(bounded, task.unseen, self.weight, task.confidence if self.sharpened else 1.0)
 
 
 @dataclass(frozen=True)
 class PlausibleLoss:
-    """The bound form of `Plausible`; extra_passes: the unseen model's forward pass, in sample-gradients."""
+    """The bound form of `Plausible`; confidence: multiplies the unseen model's logits; extra_passes: its forward
+    pass, in sample-gradients.
+    """
 
     bounded: BoundedLoss
     unseen: Module
     weight: float
+    confidence: float = 1.0
     extra_passes: float = 1 / 3
 
     def __call__(self, model: Module, batch: Batch) -> Terms:
@@ -338,7 +359,7 @@ class PlausibleLoss:
         answers = labels != IGNORE
         true = labels[answers][:, None]
         with torch.no_grad():
-            unseen = answer_logits(self.unseen, batch)[0]
+            unseen = answer_logits(self.unseen, batch)[0] * self.confidence
             others = unseen.scatter(1, true, float("-inf"))
             q, lse_q = others.softmax(1), others.logsumexp(1)
         lse = logits.scatter(1, true, float("-inf")).logsumexp(1)

@@ -21,7 +21,9 @@ from .core.terms import Loss
 
 Kind = Literal["image", "text"]
 # optional fields of a task, and "start": where the run begins (`engine.prepare`)
-Need = Literal["targets", "unseen", "reference", "forget_nll", "refusals", "layer", "start"]
+Need = Literal[
+    "targets", "unseen", "confidence", "reference", "neutral", "forget_nll", "refusals", "layer", "start"
+]
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
 
@@ -216,7 +218,9 @@ class Task:
 
     loss: the base loss L(model, batch). kind picks a method's preset. targets: the unseen level of the forget
     samples (None for methods that need none). reference: the frozen original, for losses of the KL type. unseen:
-    a frozen model that never saw the forget samples (the base model, or a short reference). forget_nll [n]: the
+    a frozen model that never saw the forget samples (the base model, or a short reference). confidence: what its
+    logits are multiplied with to be as sure of wrong tokens as the original is on held-out text (1: as they are).
+    neutral: held-out text, on which a model should stay as it was (None: there is none). forget_nll [n]: the
     original's mean loss of every forget sample, for losses of the NPO type. refusals: the forget questions, row
     by row, with an answer that declines, and refusal_nll [n] the original's mean loss of those, for losses of the
     DPO type. layer: the name of the module whose output representation methods steer. retain_level: the
@@ -231,6 +235,8 @@ class Task:
     targets: Targets | None = None
     reference: Module | None = None
     unseen: Module | None = None
+    confidence: float = 1.0
+    neutral: Stream | None = None
     forget_nll: Tensor | None = None
     refusals: Samples | None = None
     refusal_nll: Tensor | None = None
@@ -239,6 +245,7 @@ class Task:
     unseen_level: float | None = None
     forget_batch: int = 8
     retain_batch: int = 8
+    neutral_batch: int = 4
 
     def original_forget(self, who: str) -> Tensor:
         """`forget_nll`, or a ValueError that says who needs it."""
@@ -248,12 +255,15 @@ class Task:
 
     def cursors(self) -> dict[str, Cursor]:
         """Where the streams stand, to be saved with a checkpoint."""
-        return {"forget": self.forget.cursor(), "retain": self.retain.cursor()}
+        streams = {"forget": self.forget, "retain": self.retain, "neutral": self.neutral}
+        return {name: stream.cursor() for name, stream in streams.items() if stream is not None}
 
     def seek(self, cursors: Mapping[str, Cursor]) -> None:
         """Set the streams back to saved cursors."""
         self.forget.seek(cursors["forget"])
         self.retain.seek(cursors["retain"])
+        if self.neutral is not None:
+            self.neutral.seek(cursors["neutral"])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from .experiment import Run
 
 NAMES = {  # a method's name in tables
     "ofmu": "OFMU",
+    "ofmu-matched": "OFMU, matched",
     "ofmu-paper": "OFMU as printed",
     "finetune": "FineTune",
     "gradascent": "GradAscent",

@@ -16,6 +16,7 @@ AROUND = 5.0  # the other knob is drawn from preset/5 … 5·preset
 RATES = ("descent.lr", "outer.lr")
 KNOBS: Mapping[str, str | None] = {  # method -> its main setting besides the learning rate
     "ofmu": "rate",  # of the ascent, beside the repair's
+    "ofmu-matched": "rate",
     "ofmu-paper": "rate",
     "finetune": None,
     "gradascent": None,

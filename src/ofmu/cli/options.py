@@ -85,8 +85,9 @@ class UnlearnOptions:
         Parameter(
             group=HOW,
             help="ofmu, ofmu-paper, finetune, gradascent, graddiff, graddiff-bounded (stops at the unseen level), "
-            "kl, npo, simnpo; text: idkdpo (prefers refusals), undial (self-distillation), rmu (misdirects a "
-            "layer); images: neggrad-plus, randomlabel, salun (random labels, salient weights), scrub, ssd and iu "
+            "kl, npo, simnpo; text: ofmu-matched (ofmu with three more terms, on trial), idkdpo (prefers "
+            "refusals), undial (self-distillation), rmu (misdirects a layer); images: neggrad-plus, randomlabel, "
+            "salun (random labels, salient weights), scrub, ssd and iu "
             "(one step each); gradient rules, with ofmu[torchjd]: pcgrad, mgda, upgrad.",
         ),
     ] = "ofmu"

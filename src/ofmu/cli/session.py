@@ -29,7 +29,7 @@ from ofmu.engine.measure import Meter
 from ofmu.engine.measuring import Monitor
 from ofmu.engine.oracles import build_oracle, curved
 from ofmu.engine.output import Output
-from ofmu.engine.prepare import UNIT, Parts, Prepared, Sources, frozen_copy, prepare
+from ofmu.engine.prepare import UNIT, Parts, Prepared, Sources, frozen_copy, neutral_stream, prepare
 from ofmu.engine.sharded_checkpoint import load_sharded, save_sharded
 from ofmu.errors import UserError
 from ofmu.losses import BASE_LOSSES
@@ -288,6 +288,8 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "retain_level": task.retain_level,
         "unseen_level": task.unseen_level,
         "reference": task.reference is not None,
+        "confidence": task.confidence,
+        "neutral": task.neutral is not None,
         "base": task.unseen is not None and not trained,
         "unseen": _on_host(task.unseen) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
@@ -323,6 +325,8 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         Stream(job.parts.retain, 2 * job.seed + 2),
         targets=None if saved["targets"] is None else Targets(**saved["targets"]),
         reference=frozen_copy(job.module) if saved["reference"] else None,
+        confidence=saved["confidence"],
+        neutral=neutral_stream(job.parts, job.seed) if saved["neutral"] else None,
         unseen=None if unseen is None else unseen.eval().requires_grad_(False),
         forget_nll=saved["forget_nll"],
         refusals=None if saved["refusal_nll"] is None else refusals(job.parts.forget),

@@ -14,6 +14,7 @@ from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Stream, Targets, Task
+from .confidence import matched_confidence
 from .measuring import sample_losses
 from .steered import steered_layer
 from .targets import (
@@ -104,6 +105,10 @@ def prepare(
     if "targets" in needs:
         targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
+    confidence = 1.0
+    if "confidence" in needs and trained_here is not None and parts.heldout is not None:
+        confidence, looked = matched_confidence(model, trained_here, parts.heldout)
+        cost += looked
     if "forget_nll" in needs:
         nll = sample_losses(model, parts.forget, loss)
         cost += len(parts.forget) / 3
@@ -123,6 +128,8 @@ def prepare(
         targets=targets,
         reference=frozen_copy(model) if "reference" in needs else None,
         unseen=trained_here if "unseen" in needs else None,
+        confidence=confidence,
+        neutral=neutral_stream(parts, seed) if "neutral" in needs else None,
         forget_nll=nll,
         refusals=declined,
         refusal_nll=declined_nll,
@@ -137,6 +144,11 @@ def prepare(
         start, looked = _start(trained_here, parts, loss, above - level)
         cost += looked
     return Prepared(task, cost, start)
+
+
+def neutral_stream(parts: Parts, seed: int) -> Stream | None:
+    """Held-out rows as text on which the model should stay as it was; None where there are none."""
+    return None if parts.heldout is None else Stream(parts.heldout, 2 * seed + 4)
 
 
 def _declined(forget: Samples) -> Samples:

@@ -28,8 +28,22 @@ def adam_scaled(direction: Vector, grad: Vector, moments: Vector, ascents: int) 
     """d/(√v̂ + 1e-6), v̂ the bias-corrected running mean of g_f², updated in place; `ascents` counts this one."""
     torch._foreach_mul_(moments, KEPT)
     torch._foreach_addcmul_(moments, grad, grad, value=NEW)
+    return adam_divided(direction, moments, ascents)
+
+
+def adam_divided(direction: Vector, moments: Vector, ascents: int) -> Vector:
+    """d/(√v̂ + 1e-6), the moments as they are."""
     correction = 1 - KEPT**ascents
     return [d / ((m / correction).sqrt() + 1e-6) for d, m in zip(direction, moments, strict=True)]
+
+
+def decorrelated(direction: Vector, harm: Vector, scaled: Vector) -> Vector:
+    """D − ⟨d, h⟩/⟨Ph, h⟩ Ph where ⟨d, h⟩ > 0, else d: to first order it does not raise the loss of gradient h.
+
+    h: harm; Ph: scaled, h in the direction's own scaling, so that what is taken away is its shortest equivalent.
+    """
+    along, across = float(vectors.dot(direction, harm)), float(vectors.dot(scaled, harm))
+    return combine(1.0, direction, -along / across, scaled) if along > 0 and across > 0 else direction
 
 
 def step_length(radius: float, value: float, target: float | None, slope: float) -> float:

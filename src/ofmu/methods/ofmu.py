@@ -21,11 +21,14 @@ from ..core.schedule import Lagrangian, Memory
 from ..core.similarity import Nothing
 from ..core.terms import Loss
 from ..core.vectors import Vector, combine, dot
+from ..losses import KLToReference
 from ..tasks import Batch, Task
 from .ascent import (
     NEAR,
+    adam_divided,
     adam_scaled,
     balanced_weight,
+    decorrelated,
     direction_cosine,
     first,
     halve_overshoot,
@@ -115,7 +118,22 @@ class OFMU(OFMUFields):
         if self.scaling == "adam":
             state.ascents += 1
             direction = adam_scaled(direction, grad, state.moments, state.ascents)
-        return direction
+        return self._projected(task, oracle, state, direction) if self.project else direction
+
+    def _projected(self, task: Task, oracle: Oracle, state: OFMUState, direction: Vector) -> Vector:
+        """The direction without what, to first order, would raise the outer loss."""
+        _, harm = oracle.grad(self.retain.bind(task), task.retain.next(task.forget_batch))
+        harm = self._with_neutral(task, oracle, harm, {})
+        scaled = adam_divided(harm, state.moments, state.ascents) if self.scaling == "adam" else harm
+        return decorrelated(direction, harm, scaled)
+
+    def _with_neutral(self, task: Task, oracle: Oracle, grad: Vector, numbers: dict[str, float]) -> Vector:
+        """The retain gradient with λ ∇KL on held-out text added."""
+        if self.neutral == 0 or task.neutral is None:
+            return grad
+        batch = task.neutral.next(task.neutral_batch)
+        numbers["neutral_objective"], drift = oracle.grad(KLToReference().bind(task), batch)
+        return combine(1.0, grad, self.neutral, drift)
 
     def _reusable(self, state: OFMUState) -> bool:
         return state.lazy and bool(state.pull) and state.age < self.refresh
@@ -188,6 +206,7 @@ class OFMU(OFMUFields):
                 break
             if point is not None:
                 grad = point.grad()
+            grad = self._with_neutral(task, oracle, grad, numbers)
             if parts is not None:
                 grad, numbers["stationarity"] = self._penalised(oracle, state, parts, grad)
             self.outer.apply(state.optimizer, oracle.params, grad, self.priority.factors(state.round)[1])
