@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -14,21 +13,26 @@ from ..core.terms import Loss
 from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
-from ..tasks import Kind, Method, Samples, Stream, Targets, Task, TensorSamples
+from ..tasks import Kind, Method, Samples, Stream, Targets, Task
+from .head_start import HeadStart, head_start
 from .measuring import sample_losses
 from .steered import steered_layer
 from .targets import (
     absent_targets,
     base_token_targets,
     constant_token_targets,
+    labels_of,
     reference_targets,
     with_absent_labels,
 )
 from .training import Recipe, trained
+from .trial import Ground, Search
 from .upper import UpperSamples
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from
+UNKNOWN = Recipe(epochs=30, lr=1e-3)  # how an image model is taken to have been trained where nobody says
+ENOUGH = 0.4  # of a retraining: what a run on images may spend where nobody says
 SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
 
 
@@ -59,13 +63,16 @@ class Prepared:
     """A task with what it cost to prepare, in sample-gradients.
 
     start: the state (parameters and buffers, by name) that the run begins with; None: the model as it is. It is
-    the short image reference's, if held-out data show that it has learned at least half of D_r again; a start that
-    is further behind costs more repair than it spares ascent.
+    that of a head start (`engine.head_start`; layers: how many it reset), or the short image reference's, if
+    held-out data show that it has learned at least half of D_r again; a start that is further behind costs more
+    repair than it spares ascent. notes: what was chosen and why, in sentences.
     """
 
     task: Task
     cost: float
     start: Mapping[str, Tensor] | None = None
+    layers: int | None = None
+    notes: tuple[str, ...] = ()
 
     def begin(self, model: Module) -> None:
         """Set `model` to the start, in place."""
@@ -83,19 +90,28 @@ def prepare(
     *,
     batch: int | None = None,
     base_loss: Loss | None = None,
+    budget: float | None = None,
+    search: Search | None = None,
 ) -> Prepared:
     """The task of unlearning `parts.forget` from `model` with `method`; only what the method needs is made.
 
     batch: samples a batch of both streams (None: `batch_sizes`). base_loss: the loss of this kind, such as the
-    usual one at another precision (None: `BASE_LOSSES`). Raises UserError where targets are needed and nothing
-    that is given can say what an unseen sample costs.
+    usual one at another precision (None: `BASE_LOSSES`). budget: what the run may spend in all, in
+    sample-gradients, this preparation included: a head start fits itself to it (None: `ENOUGH` of a retraining).
+    search: how a head start is found
+    (None: `Search()`). Raises UserError where targets are needed and nothing that is given can say what an unseen
+    sample costs.
     """
     loss, needs = base_loss or BASE_LOSSES[kind], method.needs
     for module in (model, sources.base):
         if module is not None:
             module.eval()
     nll, targets, trained_here, cost = None, None, None, 0.0
-    if "targets" in needs:
+    begun = HeadStart(0.0, ())
+    if "head" in needs and kind == "image":
+        begun = head_start(_ground(model, parts, loss, sources.recipe or UNKNOWN, seed, budget, search))
+        cost, targets = begun.cost, begun.targets
+    if "targets" in needs and begun.state is None:
         targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:
@@ -123,14 +139,30 @@ def prepare(
         layer=steered_layer(model) if "layer" in needs else None,
         retain_level=level,
         unseen_level=above,
+        settled=begun.settled,
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
-    start = None
-    if "start" in needs and trained_here is not None and above is not None:
+    start = begun.state
+    if start is None and needs & {"start", "head"} and trained_here is not None and above is not None:
         start, looked = _start(trained_here, parts, loss, above - level)
         cost += looked
-    return Prepared(task, cost, start)
+    return Prepared(task, cost, start, begun.layers, begun.notes)
+
+
+def _ground(
+    model: Module,
+    parts: Parts,
+    loss: Loss,
+    recipe: Recipe,
+    seed: int,
+    budget: float | None,
+    search: Search | None,
+) -> Ground:
+    allowed = ENOUGH * recipe.epochs * len(parts.retain) if budget is None else budget
+    return Ground(
+        model, parts.forget, parts.retain, parts.heldout, loss, recipe, seed, allowed, search or Search()
+    )
 
 
 def _declined(forget: Samples) -> Samples:
@@ -183,7 +215,7 @@ def _targets(
     model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
     if kind == "image":
-        return _image_targets(model, loss, parts, sources.recipe or Recipe(epochs=30, lr=1e-3), seed)
+        return _image_targets(model, loss, parts, sources.recipe or UNKNOWN, seed)
     return _text_targets(model, loss, parts, sources, seed)
 
 
@@ -198,15 +230,6 @@ def _image_targets(
         model, parts.forget, parts.retain, parts.heldout, loss, recipe, share=SHARE["image"]
     )
     return with_absent_labels(targets, forget_labels, retain_labels), reference
-
-
-def labels_of(samples: Samples) -> Tensor:
-    """int64 [n]: the classes of an image data set."""
-    if isinstance(samples, TensorSamples):
-        return samples.labels
-    size = 256
-    starts = range(0, len(samples), size)
-    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
 
 
 def _text_targets(

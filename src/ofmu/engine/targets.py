@@ -17,7 +17,7 @@ from torch.nn import Module
 
 from ..core.ranks import MonotoneMap, quantiles, ranks_within
 from ..core.terms import Loss
-from ..tasks import Batch, Samples, Targets
+from ..tasks import Batch, Samples, Targets, TensorSamples
 from .measuring import sample_losses, token_losses
 from .reset import reset_last
 from .training import Recipe, trained
@@ -48,6 +48,15 @@ class Rows:
     def length(self, row: int) -> int:
         """About how long a sample is."""
         return self.samples.length(self.rows[row])
+
+
+def labels_of(samples: Samples) -> Tensor:
+    """int64 [n]: the classes of an image data set."""
+    if isinstance(samples, TensorSamples):
+        return samples.labels
+    size = 256
+    starts = range(0, len(samples), size)
+    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
 
 
 def rank_quantile_targets(forget_losses: Tensor, heldout_losses: Tensor) -> Targets:
