@@ -23,7 +23,8 @@ class HeadStart:
     """cost: of all that was tried and tested, in sample-gradients. notes: what was found, in sentences.
 
     state: parameters and buffers to begin with; None: there is no such start, and `notes` say why. layers: how
-    many were reset. settled: why nothing is left to forget; where it is None, targets are what is left to reach.
+    many were reset. settled: why nothing is left to forget. targets: what is left to reach; None where something
+    else must say it.
     """
 
     cost: float
@@ -38,7 +39,8 @@ def head_start(ground: Ground) -> HeadStart:
     """The start for unlearning, within `ground.budget`; the model stays as it is.
 
     The first top that does not leak has all that the budget pays for, up to the recipe's epochs, the schedule
-    stretched over them. Where each one that can be paid for leaks, the deepest has `Search.kept` of what is left.
+    stretched over them; once one has leaked, the next has `Search.kept` of what is left. Where each that can be
+    paid for leaks, the run begins with the model as it is, and `targets` are its own.
     """
     if ground.heldout is None and ground.present:
         why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"
@@ -46,14 +48,13 @@ def head_start(ground: Ground) -> HeadStart:
     notes: list[str] = []
     trials: list[Trial] = []
     try:
-        _search(ground, trials, notes)
-        return _finished(trials, notes)
+        return _finished(trials, notes) if _search(ground, trials, notes) else _rounds_alone(ground, trials, notes)
     except (UserError, Diverged) as error:
         return HeadStart(_cost(trials), (*notes, f"no head start: {error}"))
 
 
-def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> None:
-    """Leaves the chosen top, trained, as the last of `trials`."""
+def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
+    """Whether the last of `trials` is a top that did not leak at a look, trained to its end."""
     search, share = ground.search, 1.0
     looks = search.looks if ground.present and not search.fixed else ()
     tries = _tries(ground)
@@ -61,14 +62,21 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> None:
     for following in [*tries[1:], None]:
         trial = trials[-1]
         if trial.train(trial.affords(share * (ground.budget - _cost(trials))), looks=looks):
-            return
+            return True
+        notes.append(f"last {_layers(trial)} reset: left after {trial.epochs:.1f} epochs; {_seen(trial)}")
         share = search.kept
         left, deeper = ground.budget - _cost(trials), None if following is None else ground.trial(following)
         if deeper is None or deeper.affords(share * left) < search.fewest * ground.recipe.epochs:
-            trial.train(trial.affords(share * left))
-            return
-        notes.append(f"last {_layers(trial)} reset: left after {trial.epochs:.1f} epochs; {_seen(trial)}")
+            break
         trials.append(deeper)
+    return False
+
+
+def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> HeadStart:
+    """Every top that the budget pays for leaks at once: relearning D_r on it would teach D_f again as well."""
+    targets = ground.targets(ground.model)
+    notes.append("no head start: the budget pays for no deeper one; begun with the model as it is")
+    return HeadStart(_cost(trials) + targets.cost, tuple(notes), targets=targets)
 
 
 def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
@@ -78,16 +86,17 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
         f"begun with the last {_layers(trial)} reset and trained {trial.epochs:.3g} of {ground.recipe.epochs:g} "
         f"epochs on the retain set; {_seen(trial)}"
     )
+    trial.model.requires_grad_(True)
     settled, targets = None, None
     if trial.leaky:
-        targets = trial.targets()
+        targets = ground.targets(trial.model)
     elif ground.present:
         settled = "nothing to forget scores above held-out data"
     else:
         settled = "no forgotten label is predicted any more"
-    trial.model.requires_grad_(True)
     state = {name: value.detach().clone() for name, value in trial.model.state_dict().items()}
-    return HeadStart(_cost(trials), tuple(notes), state, trial.k, settled, targets)
+    cost = _cost(trials) + (0.0 if targets is None else targets.cost)
+    return HeadStart(cost, tuple(notes), state, trial.k, settled, targets)
 
 
 def _cost(trials: list[Trial]) -> float:

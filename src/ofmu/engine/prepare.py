@@ -111,7 +111,7 @@ def prepare(
     if "head" in needs and kind == "image":
         begun = head_start(_ground(model, parts, loss, sources.recipe or UNKNOWN, seed, budget, search))
         cost, targets = begun.cost, begun.targets
-    if "targets" in needs and begun.state is None:
+    if "targets" in needs and begun.targets is None and begun.settled is None:
         targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     if "forget_nll" in needs:

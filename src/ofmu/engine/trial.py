@@ -91,6 +91,24 @@ class Ground:
         few = self.search.testing * self.budget
         return self.search.compared if few > self.search.compared else max(128, int(few))
 
+    @property
+    def tested(self) -> int:
+        """Samples that one test looks at."""
+        theirs = 0 if self.heldout is None or not self.present else len(self.heldout)
+        return sum(min(self.compared, n) for n in (len(self.present), len(self.absent), theirs))
+
+    def targets(self, model: Module) -> Targets:
+        """Levels for what scores above held-out data under `model`: `leak.own_targets`; absent labels: ABSENT."""
+        losses, cost = sample_losses(model, self.forget, self.loss), len(self.forget) / 3
+        tau = torch.full_like(losses, ABSENT)
+        if self.present and self.heldout is not None:
+            theirs, rows = sample_losses(model, self.heldout, self.loss), torch.tensor(self.present)
+            labels = labels_of(self.forget)[rows], labels_of(self.heldout)
+            tau[rows] = own_targets(losses[rows], theirs, *labels)
+            cost += len(self.heldout) / 3
+        source = "held-out losses at the rank of the sample's own, both of the model that the run begins with"
+        return Targets(list(torch.maximum(tau, losses)), source, cost)
+
     def trial(self, k: int) -> Trial:
         """The last k layers reset. Raises UserError where one of them is frozen, or the model cannot be cut."""
         model = copy.deepcopy(self.model)
@@ -129,7 +147,7 @@ class Trial:
     def affords(self, samples: float) -> float:
         """How many epochs so many sample-gradients pay for, with features and tests; at most the recipe's."""
         top, n, tests = self.top, len(self.ground.retain), 1 + len(self.ground.search.looks)
-        rest = samples - 2 * self.ground.compared * (top.below + tests * top.look)
+        rest = samples - self.ground.tested * (top.below + tests * top.look)
         features = top.below * n - top.once
         rest, first = max(rest, 0.0), top.share * n + features
         epochs = rest / first if rest < first else (rest - features) / (top.share * n)
@@ -182,16 +200,3 @@ class Trial:
     def _losses(self, samples: TensorSamples) -> Tensor:
         self.tested += self.top.look * len(samples)
         return sample_losses(self.top.module, samples, self.ground.loss)
-
-    def targets(self) -> Targets:
-        """Levels for what still scores above held-out data: `leak.own_targets`; ABSENT for absent labels."""
-        everything = range(len(self.ground.forget))
-        ours = self._read(self.ground.forget, everything, len(everything))
-        losses = self._losses(ours)
-        tau = torch.full_like(losses, ABSENT)
-        if self.ground.present and self.ground.heldout is not None:
-            held = self._read(self.ground.heldout, range(len(self.ground.heldout)), len(self.ground.heldout))
-            rows = torch.tensor(self.ground.present)
-            tau[rows] = own_targets(losses[rows], self._losses(held), ours.labels[rows], held.labels)
-        source = "held-out losses at the rank of the sample's own, both of the model that the run begins with"
-        return Targets(list(torch.maximum(tau, losses)), source)
