@@ -52,9 +52,9 @@ def models(split: DigitsSplit, recipe: Recipe, seed: int, methods: tuple[str, ..
     for name in methods:
         method = build_method(name, "image")
         batch = None if name == "ofmu" else recipe.batch
-        prepared = prepare(found["original"], "image", parts, method, Sources(recipe=recipe), seed, batch=batch)
-        budget = Budget(SHARE * recipe.epochs * len(split.retain))
-        found[NAMES[name]] = run_method(found["original"], prepared, parts, method, budget).model
+        allowed, sources = SHARE * recipe.epochs * len(split.retain), Sources(recipe=recipe)
+        prepared = prepare(found["original"], "image", parts, method, sources, seed, batch=batch, budget=allowed)
+        found[NAMES[name]] = run_method(found["original"], prepared, parts, method, Budget(allowed)).model
     return found
 
 

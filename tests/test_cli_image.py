@@ -19,7 +19,6 @@ from ofmu.cli.main import run
 from ofmu.core.backend import Backend
 from ofmu.data.images import read_images
 from ofmu.engine import oracles as engine_oracles
-from ofmu.engine import prepare as engine_prepare
 
 STEPS = ("--budget", "1000000", "--checkpoint-every", "3")
 
@@ -139,17 +138,12 @@ def test_a_signal_saves_first_and_the_run_goes_on_exactly(world, finished, tmp_p
 
 
 def test_stopped_before_the_first_step_it_goes_on_from_the_same_start(world, tmp_path, monkeypatch):
-    """The run begins at the short reference, which is in no checkpoint but in what was prepared."""
-
-    def start(reference, *_):
-        return {name: value.clone() for name, value in reference.state_dict().items()}, 0.0
+    """The run begins at a head start, which is in no checkpoint but in what was prepared."""
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    words = [world.arguments(tmp_path / out, "--steps", "2", *STEPS) for out in ("whole", "resumed", "plain")]
-    assert run(words[2]) in (0, 4)
-    monkeypatch.setattr(engine_prepare, "_start", start)
+    words = [world.arguments(tmp_path / out, "--steps", "2", *STEPS) for out in ("whole", "resumed")]
     assert run(words[0]) in (0, 4)
     with monkeypatch.context() as patch:
         patch.setattr(command, "go_on", interrupted)
@@ -157,7 +151,9 @@ def test_stopped_before_the_first_step_it_goes_on_from_the_same_start(world, tmp
     monkeypatch.setattr(session, "prepare", lambda *a, **k: pytest.fail("prepared twice"))
     assert run([*words[1], "--resume"]) in (0, 4)
     assert same(parameters(tmp_path / "whole" / "model"), parameters(tmp_path / "resumed" / "model"))
-    assert not same(parameters(tmp_path / "whole" / "model"), parameters(tmp_path / "plain" / "model"))
+    assert not same(parameters(tmp_path / "whole" / "model"), parameters(world.model))
+    page = (tmp_path / "resumed" / "report.html").read_text()
+    assert "begun with the last 2 layers reset" in page
 
 
 def test_resuming_with_other_arguments_is_refused(world, tmp_path, monkeypatch, capsys):

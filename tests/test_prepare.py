@@ -59,7 +59,7 @@ def memorised():
 
 def test_a_run_on_images_begins_at_a_reference_that_has_learned_the_retain_set_again(memorised):
     before = flat(list(memorised.parameters()))
-    made = prepare(memorised, "image", IMAGES, OFMU.image(1e-3), Sources(recipe=LONG), seed=3)
+    made = prepare(memorised, "image", IMAGES, OFMU.safeguarded(1e-3), Sources(recipe=LONG), seed=3)
     recipe = Recipe(epochs=400, batch=10, lr=0.03, seed=3)
     targets, reference = reference_targets(memorised, *vars(IMAGES).values(), class_nll, recipe)
     unseen, kept = (float(sample_losses(reference, x, class_nll).mean()) for x in (images(8, 3), images(20, 2)))
@@ -73,7 +73,7 @@ def test_a_run_on_images_begins_at_a_reference_that_has_learned_the_retain_set_a
 
 def test_a_reference_that_is_far_behind_is_no_start(memorised):
     recipe = Recipe(epochs=1, batch=10, lr=1e-5)  # one epoch at no rate: the reset layers stay random
-    made = prepare(memorised, "image", IMAGES, OFMU.image(1e-3), Sources(recipe=recipe), seed=3)
+    made = prepare(memorised, "image", IMAGES, OFMU.safeguarded(1e-3), Sources(recipe=recipe), seed=3)
     assert made.start is None
     made.begin(same := net(5))
     assert torch.equal(flat(list(same.parameters())), flat(list(net(5).parameters())))
@@ -81,7 +81,7 @@ def test_a_reference_that_is_far_behind_is_no_start(memorised):
 
 @pytest.mark.parametrize("case", ["frozen layer", "nothing held out", "absent label", "method without a start"])
 def test_where_there_is_no_start(memorised, case):
-    model, parts, method = net(), IMAGES, OFMU.image(1e-3)
+    model, parts, method = net(), IMAGES, OFMU.safeguarded(1e-3)
     model.load_state_dict(memorised.state_dict())
     if case == "frozen layer":
         model[0].weight.requires_grad_(False)

@@ -20,9 +20,9 @@ from .core.oracle import Oracle
 from .core.terms import Loss
 
 Kind = Literal["image", "text"]
-# optional fields of a task, and "start": where the run begins (`engine.prepare`)
+# optional fields of a task, and where the run begins: "start", "head" (`engine.prepare`)
 Need = Literal[
-    "targets", "unseen", "confidence", "reference", "neutral", "forget_nll", "refusals", "layer", "start"
+    "targets", "unseen", "confidence", "reference", "neutral", "forget_nll", "refusals", "layer", "start", "head"
 ]
 Cursor = tuple[int, int, int]  # where a stream stands: epoch, position, group
 IGNORE = -100  # the label of a token that carries no loss (the convention of torch and transformers)
@@ -225,7 +225,8 @@ class Task:
     by row, with an answer that declines, and refusal_nll [n] the original's mean loss of those, for losses of the
     DPO type. layer: the name of the module whose output representation methods steer. retain_level: the
     original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
-    together they say when retention counts as repaired. Batch sizes are in samples.
+    together they say when retention counts as repaired. settled: why nothing is left to forget where the run begins
+    (None: something is). Batch sizes are in samples.
     """
 
     kind: Kind
@@ -243,6 +244,7 @@ class Task:
     layer: str | None = None
     retain_level: float = 0.0
     unseen_level: float | None = None
+    settled: str | None = None
     forget_batch: int = 8
     retain_batch: int = 8
     neutral_batch: int = 4

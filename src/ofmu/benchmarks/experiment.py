@@ -42,7 +42,7 @@ class Budget:
 @dataclass(frozen=True)
 class Run:
     """A finished run. cost and setup_cost in sample-gradients; seconds on the clock, cpu_seconds of the processor;
-    ended: why it stopped, or how it failed.
+    ended: why it stopped, or how it failed. notes: how it was prepared, in sentences.
     """
 
     model: Module
@@ -54,6 +54,7 @@ class Run:
     ended: str
     failed: bool
     cpu_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def run_method(
@@ -101,7 +102,7 @@ def run_method(
             ended, failed = str(error), True
     usage = meter.usage
     spent = (oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_bytes)
-    return Run(model, points, *spent, ended, failed, usage.cpu_seconds)
+    return Run(model, points, *spent, ended, failed, usage.cpu_seconds, prepared.notes)
 
 
 def _point(step: int, cost: float, seen: dict[str, float], prepared: Prepared) -> Point:

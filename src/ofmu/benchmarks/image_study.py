@@ -72,9 +72,11 @@ def run_choice(choice: Choice, original: Module, request: ImageRequest, seed: in
             rate=how.rate,
             frozen=how.frozen,
         )
-    batch = None if choice.name == "ofmu" else request.recipe.batch
+    batch = None if choice.name in ("ofmu", "ofmu-safeguarded") else request.recipe.batch
     sources = Sources(recipe=request.recipe)
-    prepared = prepare(original, "image", request.data, choice.method, sources, seed, batch=batch)
+    prepared = prepare(
+        original, "image", request.data, choice.method, sources, seed, batch=batch, budget=request.budget
+    )
     return run_method(original, prepared, request.data, choice.method, budget, cosine=cosine)
 
 

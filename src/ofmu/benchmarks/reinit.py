@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 
 from torch.nn import Module
 
-from ..engine.kept import cut_below
+from ..engine.heads import reset_top
 from ..engine.loop import Diverged
 from ..engine.measure import Meter
 from ..engine.measuring import Monitor
 from ..engine.prepare import Parts
-from ..engine.reset import last_layers, parameterised_layers, reset_last
+from ..engine.reset import parameterised_layers, reset_last
 from ..engine.training import Recipe, training
-from ..engine.work import work
 from ..losses import class_nll
 from ..report.model import Point
 from ..tasks import Samples
@@ -43,22 +42,17 @@ def run_reinit(
     for, fractions included. frozen: the other layers are not trained, their outputs on D_r are computed once (of
     the images as they are: nothing is augmented), and no more than the recipe's epochs are run.
 
-    Cost. A sample-gradient is one forward and backward pass of one sample through the whole network, all of it
-    trained. One step of the frozen form costs s a sample: s = the multiply-adds of a forward and backward pass of
-    the upper part / those of the whole, by `engine.work` (matrix products and convolutions; no gradient
-    is taken to the input of either). The features cost, once for each retain sample, (forward of the whole −
-    forward of the upper part) / (forward and backward of the whole). Raises UserError where a network cannot be
-    cut (`engine.kept.cut_below`).
+    The cost of the frozen form is that of `engine.heads.Top`. Raises UserError where a network cannot be cut
+    (`engine.kept.cut_below`).
     """
     model = copy.deepcopy(model)
     layers = layers or max(1, len(parameterised_layers(model)) // 2)
     monitor = Monitor(parts.forget, parts.retain, parts.heldout, class_nll, most=64)
     points = [_point(0, 0.0, monitor.look(model), recipe.batch)]
     recipe = replace(recipe, lr=rate * recipe.lr, seed=seed + 31)
-    reset_last(model, layers, recipe.seed)
     ended, failed = "the budget is spent", False
     with Meter() as meter:
-        plan = _frozen(model, parts.retain, layers) if frozen else _Plan(model, parts.retain)
+        plan = _plan(model, parts.retain, layers, recipe.seed, frozen)
         recipe = replace(recipe, augment=recipe.augment and not frozen)
         cost, epochs = plan.once, (budget.samples - plan.once) / (plan.share * len(parts.retain))
         if frozen and epochs > recipe.epochs:
@@ -87,16 +81,12 @@ class _Plan:
     once: float = 0.0
 
 
-def _frozen(model: Module, retain: Samples, layers: int) -> _Plan:
-    whole = work(model, retain)
-    model.requires_grad_(False)
-    for layer in last_layers(model, layers):
-        for _, module in layer:
-            module.requires_grad_(True)
-    upper, features = cut_below(model, retain)
-    top = work(upper, features)
-    once = len(retain) * (whole.forward - top.forward) / whole.both
-    return _Plan(upper, features, top.both / whole.both, once)
+def _plan(model: Module, retain: Samples, layers: int, seed: int, frozen: bool) -> _Plan:
+    if not frozen:
+        reset_last(model, layers, seed)
+        return _Plan(model, retain)
+    top = reset_top(model, retain, layers, seed)
+    return _Plan(top.module, top.samples, top.share, top.once)
 
 
 def _point(step: int, cost: float, seen: dict[str, float], batch: int) -> Point:

@@ -20,6 +20,7 @@ from .experiment import Run
 NAMES = {  # a method's name in tables
     "ofmu": "OFMU",
     "ofmu-matched": "OFMU, matched",
+    "ofmu-safeguarded": "OFMU, rounds only",
     "ofmu-paper": "OFMU as printed",
     "finetune": "FineTune",
     "gradascent": "GradAscent",

@@ -105,8 +105,12 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
         with job.processes.together():
             prepared = _restored(load_state(file), job)
         return prepared, _progress(saved["progress"])
-    prepared = prepare(job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch)
-    if prepared.cost >= job.budget:
+    prepared = prepare(
+        job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch, budget=job.budget
+    )
+    for text in prepared.notes:
+        note(text)
+    if prepared.cost >= job.budget and prepared.layers is None:  # a head start fits itself to the budget
         raise UserError(
             f"--budget: the targets alone cost {prepared.cost / gradient(job.kind):.1f} gradient-equivalents, "
             f"found a budget of {job.budget / gradient(job.kind):g}; give more"
@@ -293,7 +297,10 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "base": task.unseen is not None and not trained,
         "unseen": _on_host(task.unseen) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
+        "settled": task.settled,
         "start": None if prepared.start is None else dict(prepared.start),
+        "layers": prepared.layers,
+        "notes": prepared.notes,
     }
 
 
@@ -334,10 +341,11 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         layer=saved["layer"],
         retain_level=saved["retain_level"],
         unseen_level=saved["unseen_level"],
+        settled=saved["settled"],
         forget_batch=saved["batches"][0],
         retain_batch=saved["batches"][1],
     )
-    return Prepared(task, saved["cost"], saved["start"])
+    return Prepared(task, saved["cost"], saved["start"], saved["layers"], saved["notes"])
 
 
 def last_good(out: Output) -> Path:

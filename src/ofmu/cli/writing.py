@@ -113,6 +113,7 @@ class Result:
         target = self.progress.points[-1].target
         level = "" if target is None else f"; unseen rows like them would have {target:.3g}"
         said = [
+            *(f"Preparation: {text}." for text in self.prepared.notes),
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
             f"Mean loss on rows to forget: {first['forget'].mean():.3g} before, {last['forget'].mean():.3g} "
             f"after{level}.",

@@ -23,6 +23,23 @@ def quantiles(u: Tensor, losses: Tensor) -> Tensor:
     return torch.quantile(losses.to(torch.float32), u.clamp(0, 1).to(torch.float32))
 
 
+def weighted_quantiles(u: Tensor, losses: Tensor, weights: Tensor) -> Tensor:
+    """The u-quantiles of `losses` [m] where loss j counts `weights`_j ≥ 0 times; u in [0, 1], [n] -> [n].
+
+    Linear between the points ((W_j − w_j/2)/W, loss j) in rising order of losses, W_j the running sum of weights
+    and W their total; constant outside.
+    """
+    order = losses.argsort()
+    y, w = losses[order].double(), weights[order].double()
+    x = (w.cumsum(0) - w / 2) / w.sum()
+    u = u.double().clamp(float(x[0]), float(x[-1]))
+    right = torch.searchsorted(x, u.contiguous()).clamp(1, max(len(x) - 1, 1)).clamp(max=len(x) - 1)
+    left = (right - 1).clamp_min(0)
+    gap = x[right] - x[left]
+    t = torch.where(gap > 0, (u - x[left]) / gap.clamp_min(1e-300), torch.zeros_like(u))
+    return (y[left] + t * (y[right] - y[left])).float()
+
+
 class MonotoneMap:
     """A non-decreasing piecewise-linear map y(x), fitted on the means of quantile bins of paired values."""
 

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -106,13 +107,22 @@ def frozen_parts(module: Module) -> Iterator[Module]:
             yield from frozen_parts(child)
 
 
-def cut_below(model: Module, samples: Samples) -> tuple[Module, TensorSamples]:
+def cut_below(model: Module, samples: Samples) -> tuple[Upper, TensorSamples]:
     """(the upper part of `model`, `samples` as it reads them), for a model whose lower layers are frozen.
 
     The frozen part runs in evaluation mode, once a sample: dropout in it is off, its running statistics stay.
+    Raises UserError as `cut` does.
+    """
+    upper = cut(model, samples)
+    return upper, kept_outputs(model, upper, samples)
+
+
+def cut(model: Module, samples: Samples) -> Upper:
+    """The upper part of `model`, whose lower layers are frozen; it shares the model's weights.
+
     Raises UserError where the upper part is not exact, as for a frozen module that is called more than once, one
     whose output mixes samples, and an image that is used beside the frozen layers; where nothing is frozen; and
-    where the features take more than 2 GiB.
+    where the features of `samples` take more than 2 GiB.
     """
     parts = list(frozen_parts(model))
     if not parts:
@@ -127,7 +137,7 @@ def cut_below(model: Module, samples: Samples) -> tuple[Module, TensorSamples]:
             raise UserError(
                 f"kept outputs: {type(model).__name__} needs more than its frozen layers' output; {REMEDY}"
             )
-        return upper, _kept(model, upper, samples)
+        return upper
 
 
 def _exact(model: Module, upper: Upper, parts: Sequence[Module], samples: Samples) -> bool:
@@ -159,14 +169,63 @@ def _outputs(model: Module, parts: Sequence[Module], batch: Batch) -> dict[Modul
     return seen
 
 
-def _kept(model: Module, upper: Upper, samples: Samples, size: int = 256) -> TensorSamples:
-    features, labels = torch.empty(len(samples), sum(upper.sizes)), torch.empty(len(samples), dtype=torch.int64)
-    for start in range(0, len(samples), size):
-        rows = slice(start, min(start + size, len(samples)))
-        batch = samples.batch(range(rows.start, rows.stop))
-        features[rows] = upper.features(_reached(model, upper, batch.to(_device(model)))).cpu()
-        labels[rows] = batch.labels
+def kept_outputs(model: Module, upper: Upper, samples: Samples, size: int = 256) -> TensorSamples:
+    """Samples as `upper`, the upper part of `model` by `cut`, reads them."""
+    features, labels = _room(upper, len(samples)), torch.empty(len(samples), dtype=torch.int64)
+    with evaluating(model):
+        for start in range(0, len(samples), size):
+            rows = slice(start, min(start + size, len(samples)))
+            batch = samples.batch(range(rows.start, rows.stop))
+            features[rows] = upper.features(_reached(model, upper, batch.to(_device(model)))).cpu()
+            labels[rows] = batch.labels
     return TensorSamples(features, labels, list(samples.ids))
+
+
+@dataclass
+class KeptLater:
+    """Samples as the upper part reads them, where each is put through the lower part when it is first asked for.
+
+    done: how many have been, so that what is left early is not paid for whole.
+    """
+
+    model: Module
+    upper: Upper
+    samples: Samples
+    done: int = 0
+
+    def __post_init__(self) -> None:
+        self._features = _room(self.upper, len(self.samples))
+        self._there = torch.zeros(len(self.samples), dtype=torch.bool)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The stable id of every row."""
+        return self.samples.ids
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def length(self, row: int) -> int:
+        """As of the samples themselves."""
+        return self.samples.length(row)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The samples at `rows`, in that order."""
+        batch = self.samples.batch(rows)
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        missing = (~self._there[index]).nonzero().flatten().tolist()
+        if missing:
+            new = self.samples.batch([int(index[i]) for i in missing])
+            with evaluating(self.model):
+                found = self.upper.features(_reached(self.model, self.upper, new.to(_device(self.model))))
+            self._features[index[missing]] = found.cpu()
+            self._there[index[missing]] = True
+            self.done += len(missing)
+        return Batch(index, {"pixel_values": self._features[index]}, batch.labels)
+
+
+def _room(upper: Upper, n: int) -> Tensor:
+    return torch.empty(n, sum(upper.sizes), dtype=next(upper.parameters()).dtype)
 
 
 def _reached(model: Module, upper: Upper, batch: Batch) -> dict[Module, Any]:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Stream, Targets, Task
 from .confidence import matched_confidence
+from .head_start import HeadStart, head_start
 from .measuring import sample_losses
 from .steered import steered_layer
 from .targets import (
@@ -29,11 +30,13 @@ from .targets import (
 from .targets_known import Known
 from .targets_named import named_targets
 from .training import Recipe
+from .trial import Ground, Search
 from .upper import UpperSamples
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from
-WITHOUT = Recipe(epochs=30, lr=1e-3)  # of images, where nobody recorded the training
+UNKNOWN = Recipe(epochs=30, lr=1e-3)  # how an image model is taken to have been trained where nobody says
+ENOUGH = 0.4  # of a retraining: what a run on images may spend where nobody says
 SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
 
 
@@ -66,13 +69,16 @@ class Prepared:
     """A task with what it cost to prepare, in sample-gradients.
 
     start: the state (parameters and buffers, by name) that the run begins with; None: the model as it is. It is
-    the short image reference's, if held-out data show that it has learned at least half of D_r again; a start that
-    is further behind costs more repair than it spares ascent.
+    that of a head start (`engine.head_start`; layers: how many it reset), or the short image reference's, if
+    held-out data show that it has learned at least half of D_r again; a start that is further behind costs more
+    repair than it spares ascent. notes: what was chosen and why, in sentences.
     """
 
     task: Task
     cost: float
     start: Mapping[str, Tensor] | None = None
+    layers: int | None = None
+    notes: tuple[str, ...] = ()
 
     def begin(self, model: Module) -> None:
         """Set `model` to the start, in place."""
@@ -90,11 +96,16 @@ def prepare(
     *,
     batch: int | None = None,
     base_loss: Loss | None = None,
+    budget: float | None = None,
+    search: Search | None = None,
 ) -> Prepared:
     """The task of unlearning `parts.forget` from `model` with `method`; only what the method needs is made.
 
     batch: samples a batch of both streams (None: `batch_sizes`). base_loss: the loss of this kind, such as the
-    usual one at another precision (None: `BASE_LOSSES`). Raises UserError where targets are needed and nothing
+    usual one at another precision (None: `BASE_LOSSES`). budget: what the run may spend in all, in
+    sample-gradients, this preparation included: a head start fits itself to it (None: `ENOUGH` of a retraining).
+    search: how a head start is found (None:
+    `Search()`); there is none where `sources` names targets. Raises UserError where targets are needed and nothing
     that is given can say what an unseen sample costs.
     """
     loss, needs = base_loss or BASE_LOSSES[kind], method.needs
@@ -102,7 +113,11 @@ def prepare(
         if module is not None:
             module.eval()
     nll, targets, trained_here, cost = None, None, None, 0.0
-    if "targets" in needs:
+    begun = HeadStart(0.0, ())
+    if "head" in needs and kind == "image" and sources.targets is None:  # a head start makes its own targets
+        begun = head_start(_ground(model, parts, loss, sources.recipe or UNKNOWN, seed, budget, search))
+        cost, targets = begun.cost, begun.targets
+    if "targets" in needs and begun.targets is None and begun.settled is None:
         targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
         cost += targets.cost
     confidence = 1.0
@@ -136,14 +151,30 @@ def prepare(
         layer=steered_layer(model) if "layer" in needs else None,
         retain_level=level,
         unseen_level=above,
+        settled=begun.settled,
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
-    start = None
-    if "start" in needs and trained_here is not None and above is not None:
+    start = begun.state
+    if start is None and needs & {"start", "head"} and trained_here is not None and above is not None:
         start, looked = _start(trained_here, parts, loss, above - level)
         cost += looked
-    return Prepared(task, cost, start)
+    return Prepared(task, cost, start, begun.layers, begun.notes)
+
+
+def _ground(
+    model: Module,
+    parts: Parts,
+    loss: Loss,
+    recipe: Recipe,
+    seed: int,
+    budget: float | None,
+    search: Search | None,
+) -> Ground:
+    allowed = ENOUGH * recipe.epochs * len(parts.retain) if budget is None else budget
+    return Ground(
+        model, parts.forget, parts.retain, parts.heldout, loss, recipe, seed, allowed, search or Search()
+    )
 
 
 def neutral_stream(parts: Parts, seed: int) -> Stream | None:
@@ -201,12 +232,12 @@ def _targets(
     model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
 ) -> tuple[Targets, Module | None]:
     if sources.targets is not None:
-        recipe = sources.recipe or (WITHOUT if kind == "image" else Recipe(epochs=10))
+        recipe = sources.recipe or (UNKNOWN if kind == "image" else Recipe(epochs=10))
         data = parts.forget, parts.retain, parts.heldout
         known = Known(model, *data, loss, recipe, seed, sources.fresh, sources.base)
         return named_targets(sources.targets, kind, known)
     if kind == "image":
-        return _image_targets(model, loss, parts, sources.recipe or WITHOUT, seed)
+        return _image_targets(model, loss, parts, sources.recipe or UNKNOWN, seed)
     return _text_targets(model, loss, parts, sources, seed)
 
 

@@ -50,6 +50,15 @@ class Rows:
         return self.samples.length(self.rows[row])
 
 
+def labels_of(samples: Samples) -> Tensor:
+    """int64 [n]: the classes of an image data set."""
+    if isinstance(samples, TensorSamples):
+        return samples.labels
+    size = 256
+    starts = range(0, len(samples), size)
+    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])
+
+
 def rank_quantile_targets(forget_losses: Tensor, heldout_losses: Tensor) -> Targets:
     """τ_i: the quantile of the original's held-out losses at the rank of its own loss on sample i."""
     tau = quantiles(ranks_within(forget_losses), heldout_losses)
@@ -157,12 +166,3 @@ def short_token_targets(
     if heldout is not None:
         source += ", mapped to the model's level on held-out text"
     return replace(targets, source=source, cost=targets.cost + cost), reference
-
-
-def labels_of(samples: Samples) -> Tensor:
-    """int64 [n]: the classes of an image data set."""
-    if isinstance(samples, TensorSamples):
-        return samples.labels
-    size = 256
-    starts = range(0, len(samples), size)
-    return torch.cat([samples.batch(range(i, min(i + size, len(samples)))).labels for i in starts])

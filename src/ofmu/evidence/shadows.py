@@ -111,8 +111,10 @@ class Shadow:
             sources = Sources(base=base if self.kind == "text" else None, recipe=self.recipe)
             if self.kind == "text" and self.scratch:
                 sources = replace(sources, fresh=lambda seed: fresh_like(self.template, seed))
-            seed = self.recipe.seed
-            prepared = prepare(module, self.kind, parts, self.how.method, sources, seed, batch=self.how.batch)
+            how, seed = self.how, self.recipe.seed
+            prepared = prepare(
+                module, self.kind, parts, how.method, sources, seed, batch=how.batch, budget=how.budget
+            )
             module = run_method(
                 module, prepared, parts, self.how.method, Budget(self.how.budget, self.how.steps)
             ).model

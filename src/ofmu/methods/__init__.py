@@ -59,6 +59,11 @@ def _matched(kind: Kind, lr: float | None, width: int | None) -> Method:
     return OFMU.matched(lr or default_rate(kind, width))
 
 
+def _ofmu_safeguarded(kind: Kind, lr: float | None, width: int | None) -> Method:
+    _only_images("ofmu-safeguarded", kind)
+    return OFMU.safeguarded(lr or default_rate(kind, width))
+
+
 def _fine_tune(kind: Kind, lr: float | None, width: int | None) -> Method:
     return Scalarised(None, NLL(), _descent(kind, lr or default_rate(kind, width)))
 
@@ -167,6 +172,7 @@ def _only_text(name: str, kind: Kind) -> None:
 METHODS: dict[str, Callable[[Kind, float | None, int | None], Method]] = {
     "ofmu": _ofmu,
     "ofmu-matched": _matched,
+    "ofmu-safeguarded": _ofmu_safeguarded,
     "ofmu-paper": lambda kind, lr, width: OFMU.paper(outer_lr=lr or 1e-2),
     "finetune": _fine_tune,
     "gradascent": _grad_ascent,

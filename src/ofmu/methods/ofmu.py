@@ -55,7 +55,12 @@ class OFMU(OFMUFields):
         return OFMUState(self.outer.build(oracle.params), size, moments=moments)
 
     def step(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
-        """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired."""
+        """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired.
+
+        None is made where the start has left nothing to forget (`task.settled`).
+        """
+        if self.start == "head" and task.settled is not None:
+            return state, Log(done=True, why=task.settled)
         numbers, batch = self._ascend(task, oracle, state)
         if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):
             return state, Log(numbers, done=True)

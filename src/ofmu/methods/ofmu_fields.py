@@ -75,9 +75,11 @@ class OFMUFields:
         held-out rows; without them it is off. Repair's level is that of L_r alone.
     project: d is made orthogonal to a fresh gradient of the outer loss (L_r + λ KL) wherever it would raise it,
         which is the cosine term's purpose at the price of one gradient, without second derivatives.
-    start: where θ begins. "reference": at the short reference that image targets were made with (its last layers
-        were reset and trained on D_r), where there is one that has learned D_r again (`engine.prepare`): what the
-        original's last layers knew of D_f is gone.
+    start: where θ begins. "head": at a model whose last layers were reset and trained on D_r over the outputs of
+        the frozen ones, as many as held-out data ask for (`engine.head_start`); where nothing of D_f then scores
+        above held-out data, no round is made. "reference" (and "head" where it cannot be): at the short reference
+        that image targets were made with (its last layers were reset and trained on D_r), where there is one that
+        has learned D_r again (`engine.prepare`): what the original's last layers knew of D_f is gone.
     """
 
     forget: Objective = field(default_factory=Bounded)
@@ -101,9 +103,9 @@ class OFMUFields:
     memory: float = 0.5
     rounds: int | None = 3
     settled: bool = False
-    start: Literal["original", "reference"] = "original"
     neutral: float = 0.0
     project: bool = False
+    start: Literal["original", "reference", "head"] = "original"
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -143,11 +145,23 @@ class OFMUFields:
 
     @classmethod
     def image(cls, lr: float) -> Self:
-        """The image preset: many short rounds of small steps, begun at the short reference.
+        """The image preset: a head start, then `safeguarded`'s rounds for what still scores above held-out data.
+
+        A short honest retraining of the last layers costs less than ascent and repair, and is nearer to a full one
+        (benchmarks/results/ofmu-image-ablation.md). What it cannot reach is what the frozen layers remember: that
+        is for the rounds, whose targets are the new model's own held-out losses. `lr` is the outer AdamW's.
+        """
+        return replace(cls.safeguarded(lr), start="head")
+
+    @classmethod
+    def safeguarded(cls, lr: float) -> Self:
+        """Images, rounds alone: many short rounds of small steps, begun at the short reference.
 
         A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
-        the other. Steps of Adam's length in short turns leave the harm to neither. β = 0 and no stationarity term
-        by cost: one round's curvature is dearer than the round. `lr` is the outer AdamW's.
+        the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`), then at most four of repair, leave
+        the harm to neither; so short a repair need not end repaired, so the exit asks that it did (`settled`).
+        β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. `lr` is the outer
+        AdamW's.
         """
         return cls(
             beta=0.0,
@@ -198,7 +212,8 @@ class OFMUFields:
     @property
     def needs(self) -> frozenset[Need]:
         """What its two objectives need, and a start."""
-        start: frozenset[Need] = frozenset({"start"} if self.start == "reference" else ())
+        kinds: dict[str, Need] = {"reference": "start", "head": "head"}
+        start: frozenset[Need] = frozenset({kinds[self.start]} if self.start in kinds else ())
         neutral: frozenset[Need] = frozenset({"reference", "neutral"} if self.neutral > 0 else ())
         return self.forget.needs | self.retain.needs | start | neutral
 

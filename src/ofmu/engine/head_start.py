@@ -1,0 +1,125 @@
+"""Where a run on images begins: the last layers reset and trained on D_r, as many as held-out evidence asks for.
+
+A short honest retraining that starts from good features is hard to tell from a full one, unless the frozen
+features themselves remember D_f: those of a deep network do. Held-out data show which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import UserError
+from ..tasks import Targets
+from .loop import Diverged
+from .reset import parameterised_layers
+from .trial import Ground, Trial
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """cost: of all that was tried and tested, in sample-gradients. notes: what was found, in sentences.
+
+    state: parameters and buffers to begin with; None: there is no such start, and `notes` say why. layers: how
+    many were reset. settled: why nothing is left to forget. targets: what is left to reach; None where something
+    else must say it.
+    """
+
+    cost: float
+    notes: tuple[str, ...]
+    state: Mapping[str, Tensor] | None = None
+    layers: int | None = None
+    settled: str | None = None
+    targets: Targets | None = None
+
+
+def head_start(ground: Ground) -> HeadStart:
+    """The start for unlearning, within `ground.budget`; the model stays as it is.
+
+    The first top that does not leak has all that the budget pays for, up to the recipe's epochs, the schedule
+    stretched over them; once one has leaked, the next has `Search.kept` of what is left. Where each that can be
+    paid for leaks, the run begins with the model as it is, and `targets` are its own.
+    """
+    if ground.heldout is None and ground.present:
+        why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"
+        return HeadStart(0.0, (f"no head start: {why}",))
+    notes: list[str] = []
+    trials: list[Trial] = []
+    try:
+        return _finished(trials, notes) if _search(ground, trials, notes) else _rounds_alone(ground, trials, notes)
+    except (UserError, Diverged) as error:
+        return HeadStart(_cost(trials), (*notes, f"no head start: {error}"))
+
+
+def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
+    """Whether the last of `trials` is a top that did not leak at a look, trained to its end."""
+    search, share = ground.search, 1.0
+    looks = search.looks if ground.present and not search.fixed else ()
+    tries = _tries(ground)
+    trials.append(ground.trial(tries[0]))
+    for following in [*tries[1:], None]:
+        trial = trials[-1]
+        if trial.train(trial.affords(share * (ground.budget - _cost(trials))), looks=looks):
+            return True
+        notes.append(f"last {_layers(trial)} reset: left after {trial.epochs:.1f} epochs; {_seen(trial)}")
+        share = search.kept
+        left, deeper = ground.budget - _cost(trials), None if following is None else ground.trial(following)
+        if deeper is None or deeper.affords(share * left) < search.fewest * ground.recipe.epochs:
+            break
+        trials.append(deeper)
+    return False
+
+
+def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> HeadStart:
+    """Every top that the budget pays for leaks at once: relearning D_r on it would teach D_f again as well."""
+    targets = ground.targets(ground.model)
+    notes.append("no head start: the budget pays for no deeper one; begun with the model as it is")
+    return HeadStart(_cost(trials) + targets.cost, tuple(notes), targets=targets)
+
+
+def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
+    trial, ground = trials[-1], trials[-1].ground
+    trial.test()
+    notes.append(
+        f"begun with the last {_layers(trial)} reset and trained {trial.epochs:.3g} of {ground.recipe.epochs:g} "
+        f"epochs on the retain set; {_seen(trial)}"
+    )
+    trial.model.requires_grad_(True)
+    settled, targets = None, None
+    if trial.leaky:
+        targets = ground.targets(trial.model)
+    elif ground.present:
+        settled = "nothing to forget scores above held-out data"
+    else:
+        settled = "no forgotten label is predicted any more"
+    state = {name: value.detach().clone() for name, value in trial.model.state_dict().items()}
+    cost = _cost(trials) + (0.0 if targets is None else targets.cost)
+    return HeadStart(cost, tuple(notes), state, trial.k, settled, targets)
+
+
+def _cost(trials: list[Trial]) -> float:
+    return sum(trial.cost for trial in trials)
+
+
+def _tries(ground: Ground) -> list[int]:
+    """How many layers, in turn; at least one stays as it is."""
+    if ground.search.fixed:
+        return [ground.search.fixed]
+    depth = len(parameterised_layers(ground.model))
+    if depth < 2:
+        raise UserError("the model has one layer: nothing would be left of it")
+    k, tries = min(2 if ground.present else 1, depth - 1), []
+    while k not in tries:
+        tries.append(k)
+        k = min(2 * k, depth - 1)
+    return tries
+
+
+def _layers(trial: Trial) -> str:
+    return "layer" if trial.k == 1 else f"{trial.k} layers"
+
+
+def _seen(trial: Trial) -> str:
+    return "; ".join(map(str, trial.leaks)) or "too few samples to test"

@@ -1,0 +1,203 @@
+"""Where OFMU begins on images: what held-out data say of the frozen layers, and what follows from it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ofmu import TorchOracle, unlearn
+from ofmu.core.ranks import weighted_quantiles
+from ofmu.engine.head_start import head_start
+from ofmu.engine.heads import reset_top
+from ofmu.engine.kept import KeptLater
+from ofmu.engine.leak import absent_leak, class_weights, leak_of, own_targets
+from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.training import Recipe, trained
+from ofmu.engine.trial import Ground, Search
+from ofmu.losses import class_nll
+from ofmu.methods import OFMU, build_method
+from ofmu.tasks import TensorSamples
+from small import flat
+
+RECIPE = Recipe(epochs=6, batch=10, lr=0.02)
+ALWAYS, NEVER = Search(level=1.1), Search(level=0.0)  # p < level: every test leaks, none does
+
+
+def pictures(n: int, seed: int, classes: int = 3) -> TensorSamples:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    pixels = torch.randn(n, 6, generator=generator) + 0.7 * nn.functional.one_hot(labels, 6)
+    return TensorSamples(pixels, labels, [f"{seed}/{i}" for i in range(n)])
+
+
+def mlp(depth: int = 5, seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        inner = [layer for _ in range(depth - 1) for layer in (nn.Linear(6, 6), nn.Tanh())]
+        return nn.Sequential(*inner, nn.Linear(6, 3))
+
+
+FORGET, RETAIN, HELDOUT = pictures(12, 1), pictures(60, 2), pictures(30, 3)
+PARTS = Parts(FORGET, RETAIN, HELDOUT)
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = mlp()
+    trained(made, RETAIN, class_nll, replace(RECIPE, epochs=10))
+    return made
+
+
+def ground(model, search=NEVER, budget=1e6, recipe=RECIPE, parts=PARTS) -> Ground:
+    return Ground(model, parts.forget, parts.retain, parts.heldout, class_nll, recipe, 3, budget, search)
+
+
+# --- the evidence
+
+
+def test_weighted_quantiles_by_hand():
+    """Points ((.5, 1), (2, 2), (3.5, 3)) over 4."""
+    u = torch.tensor([0.0, 0.125, 0.3125, 0.5, 0.6875, 1.0])
+    found = weighted_quantiles(u, torch.tensor([3.0, 1.0, 2.0]), torch.tensor([1.0, 1.0, 2.0]))
+    assert found.tolist() == pytest.approx([1, 1, 1.5, 2, 2.5, 3])
+    assert weighted_quantiles(torch.tensor([0.2, 0.9]), torch.tensor([4.0]), torch.ones(1)).tolist() == [4, 4]
+
+
+def test_held_out_samples_count_as_the_forget_sets_classes_do():
+    weights = class_weights(torch.tensor([0, 0, 0, 1, 5]), torch.tensor([0, 0, 1, 2]))
+    assert weights.tolist() == pytest.approx([0.375, 0.375, 0.25, 0])
+
+
+def test_the_test_is_welchs_on_confidences():
+    rng = np.random.RandomState(0)
+    a, b = rng.rand(40), rng.rand(70) * 0.8
+    same = torch.zeros(40, dtype=torch.int64), torch.zeros(70, dtype=torch.int64)
+    leak = leak_of(-torch.tensor(a).log(), -torch.tensor(b).log(), *same)
+    z = (a.mean() - b.mean()) / np.sqrt(a.var(ddof=1) / 40 + b.var() / 70)
+    assert leak.excess == pytest.approx(100 * (a.mean() - b.mean()))
+    assert leak.p == pytest.approx(0.5 * torch.erfc(torch.tensor(z / 2**0.5, dtype=torch.float64)).item())
+    assert leak.found(0.05) == (z > 1.6449)
+    back = leak_of(-torch.tensor(b).log(), -torch.tensor(a).log(), *reversed(same))
+    assert back.p > 0.9
+
+
+def test_an_easier_mix_of_classes_is_no_leak():
+    """Class 0 scores .9 wherever it is, class 1 scores .3; the forget set is all of class 0."""
+    forget, heldout = torch.full((30,), 0.1), torch.tensor([0.1, 1.2] * 30)
+    forget[::2] += 0.01
+    zero, both = torch.zeros(30, dtype=torch.int64), torch.tensor([0, 1] * 30)
+    assert not leak_of(forget, heldout, zero, both).found(0.05)
+    assert leak_of(forget, heldout, zero, torch.zeros(60, dtype=torch.int64)).found(0.05)
+    assert leak_of(forget, heldout, zero + 7, both) is None
+
+
+def test_a_forgotten_label_must_be_all_but_gone():
+    assert absent_leak(torch.full((5,), 4.0)).found(0.005)  # p(label) = .018
+    assert not absent_leak(torch.full((5,), 5.0)).found(0.005)  # .0067
+
+
+def test_what_lies_at_its_level_is_left_alone():
+    forget, heldout = torch.tensor([0.1, 9.0, 0.2, 1.5]), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    same = torch.zeros(4, dtype=torch.int64)
+    # ranks 1/8, 7/8, 3/8, 5/8 are at the points of the four held-out losses
+    assert own_targets(forget, heldout, same, same).tolist() == pytest.approx([1, 9, 2, 3])
+    assert own_targets(forget, heldout, same + 1, same).tolist() == pytest.approx([1, 9, 2, 3])
+
+
+# --- the search
+
+
+def test_outputs_kept_on_demand_are_those_kept_at_once(model):
+    import copy
+
+    first, later = (reset_top(copy.deepcopy(model), RETAIN, 2, 7, later=on) for on in (False, True))
+    assert isinstance(later.samples, KeptLater)
+    assert later.once == 0
+    rows = [5, 3, 40]
+    for _ in range(2):
+        got, want = later.samples.batch(rows), first.samples.batch(rows)
+        assert torch.allclose(got.inputs["pixel_values"], want.inputs["pixel_values"], atol=1e-6)
+        assert torch.equal(got.labels, want.labels)
+        assert later.once == pytest.approx(3 * first.below)
+    assert first.once == pytest.approx(60 * first.below)
+
+
+def test_without_a_leak_two_layers_are_reset_and_nothing_is_left_to_do(model):
+    before = flat(list(model.parameters())).clone()
+    made = prepare(model, "image", PARTS, OFMU.image(1e-3), Sources(recipe=RECIPE), 3, budget=1e6, search=NEVER)
+    assert made.layers == 2
+    assert "6 of 6 epochs" in made.notes[-1]
+    assert torch.equal(flat(list(model.parameters())), before)
+    made.begin(begun := mlp())
+    frozen = [torch.equal(a, b) for a, b in zip(begun.parameters(), model.parameters(), strict=True)]
+    assert frozen == [True] * 6 + [False] * 4
+    start = flat(list(begun.parameters())).clone()
+    events = list(unlearn(made.task, OFMU.image(1e-3), TorchOracle(begun), 50))
+    assert [event.last for event in events] == ["nothing to forget scores above held-out data"]
+    assert torch.equal(flat(list(begun.parameters())), start)
+    again = prepare(model, "image", PARTS, OFMU.image(1e-3), Sources(recipe=RECIPE), 3, budget=1e6, search=NEVER)
+    assert all(torch.equal(again.start[name], value) for name, value in made.start.items())
+
+
+@pytest.mark.parametrize("budget", [100.0, 150.0, 220.0])
+def test_a_head_start_fits_itself_to_the_budget(model, budget):
+    made = head_start(ground(model, budget=budget))
+    assert made.layers == 2
+    assert 0.6 * budget < made.cost < budget + 10  # at most one batch over
+
+
+def test_deeper_while_it_leaks_then_rounds_from_the_model_itself(model):
+    made = head_start(ground(model, ALWAYS))
+    assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
+    assert "begun with the model as it is" in made.notes[-1]
+    assert made.state is None
+    assert made.settled is None
+    assert len(made.targets.values) == 12
+    assert made.cost > made.targets.cost == pytest.approx((12 + 30) / 3)
+
+
+def test_a_leak_at_the_end_is_left_to_the_rounds(model):
+    late = replace(ALWAYS, looks=())
+    made = prepare(model, "image", PARTS, OFMU.image(1e-2), Sources(recipe=RECIPE), 3, budget=900, search=late)
+    assert made.layers == 2
+    assert made.task.settled is None
+    made.begin(begun := mlp())
+    losses = class_nll(begun.eval(), FORGET.batch(range(12))).values.detach()
+    assert bool((made.task.targets.per_sample >= losses - 1e-6).all())
+    event = next(iter(unlearn(made.task, OFMU.image(1e-2), TorchOracle(begun), 50)))
+    assert event.log.numbers["repairs"] >= 0
+
+
+def test_a_class_takes_one_layer(model):
+    rows = [i for i, label in enumerate(RETAIN.labels.tolist()) if label]
+    parts = Parts(pictures(8, 4, classes=1), RETAIN.subset(rows), None)
+    made = head_start(ground(model, Search(), recipe=replace(RECIPE, epochs=60, lr=0.05), parts=parts))
+    assert made.layers == 1
+    assert made.settled == "no forgotten label is predicted any more"
+
+
+class Twice(nn.Module):
+    """Its first layer is called twice, so that it cannot be cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(self.first(pixel_values)).tanh()))
+
+
+def test_where_there_is_no_head_start_the_run_begins_as_without_one(model):
+    recipe, safeguarded = Sources(recipe=replace(RECIPE, epochs=2)), build_method("ofmu-safeguarded", "image")
+    for given, parts, why in (
+        (Twice(), PARTS, "is called twice"),
+        (model, Parts(FORGET, RETAIN), "without held-out data"),
+    ):
+        made = prepare(given, "image", parts, OFMU.image(1e-3), recipe, 3)
+        plain = prepare(given, "image", parts, safeguarded, recipe, 3)
+        assert why in made.notes[-1]
+        assert made.layers is None
+        assert (made.start is None) == (plain.start is None)
+        assert torch.equal(made.task.targets.per_sample, plain.task.targets.per_sample)
