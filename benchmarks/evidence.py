@@ -20,7 +20,8 @@ from ofmu.engine.networks import build
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.training import Recipe, trained
 from ofmu.evidence.case import Case
-from ofmu.evidence.plan import Evidence, choose, evidence_of, run
+from ofmu.evidence.outcome import Evidence, evidence_of
+from ofmu.evidence.plan import choose, run
 from ofmu.losses import class_nll
 from ofmu.methods import build_method
 from ofmu.report.scores import write_text

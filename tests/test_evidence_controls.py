@@ -11,7 +11,7 @@ from ofmu.data.people import people
 from ofmu.engine.language import from_scratch, train_tokenizer
 from ofmu.engine.prepare import Parts
 from ofmu.engine.training import Recipe, trained
-from ofmu.evidence import elicit as module
+from ofmu.evidence import sampling as module
 from ofmu.evidence.case import Case
 from ofmu.evidence.elicit import elicit
 from ofmu.evidence.finding import corrected

@@ -12,7 +12,8 @@ from ofmu.cli.say import Bar, bar
 from ofmu.evidence.case import Case
 from ofmu.evidence.finding import Finding
 from ofmu.evidence.gates import RULE, Gate, Outcome, decide
-from ofmu.evidence.plan import Evidence, Plan, evidence_of, run
+from ofmu.evidence.outcome import Evidence, evidence_of
+from ofmu.evidence.plan import Plan, run
 from ofmu.report.evidence import EvidenceSection, State, Tested
 from ofmu.report.model import ORIGINAL, RETRAIN, ScoreRow
 

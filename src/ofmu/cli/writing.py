@@ -27,7 +27,7 @@ from ofmu.engine.provenance import Provenance
 from ofmu.engine.requests import Request
 from ofmu.errors import UserError
 from ofmu.evidence.gates import RULE, Outcome
-from ofmu.evidence.plan import Evidence
+from ofmu.evidence.outcome import Evidence
 from ofmu.report.evidence import EvidenceSection
 from ofmu.report.model import (
     ORIGINAL,

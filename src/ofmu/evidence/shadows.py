@@ -86,7 +86,7 @@ class Shadow:
         start = model_fingerprint(self.template) if not self.scratch else _architecture(self.template)
         parts = {"retain": self.retain, "pool": self.pool, "forget": self.forget, "heldout": self.heldout}
         return {
-            "what": "shadow scores",
+            "what": "shadow scores" if self.how is None else "shadow scores, before and after",
             "version": __version__,
             "start": start,
             "scratch": self.scratch,
@@ -104,6 +104,7 @@ class Shadow:
         loss = BASE_LOSSES[self.kind]
         rows = self.retain if self.forget is None else joined([self.retain, self.forget])
         trained(module, rows, loss, self.recipe)
+        before = scores_of(module, self.kind, self.pool)[0] if self.how is not None else np.empty(0)
         if self.how is not None and self.forget is not None:
             parts = Parts(self.forget, self.retain, self.heldout)
             base = None if self.scratch else copy.deepcopy(self.template)
@@ -116,7 +117,7 @@ class Shadow:
                 module, prepared, parts, self.how.method, Budget(self.how.budget, self.how.steps)
             ).model
         phi, log_p = scores_of(module, self.kind, self.pool)
-        np.savez(folder / FILE, phi=phi, log_p=log_p)
+        np.savez(folder / FILE, phi=phi, log_p=log_p, before=before)
 
 
 def scores_of(module: Module, kind: Kind, samples: Samples) -> tuple[Floats, Floats]:
@@ -153,6 +154,11 @@ def shadow_scores(
                     watch(len(found))
     loaded = [np.load(found[i] / FILE) for i in range(len(shadows))]
     return np.stack([each["phi"] for each in loaded]), np.stack([each["log_p"] for each in loaded])
+
+
+def scores_before(shadows: Sequence[Shadow], store: Path) -> Floats:
+    """φ [shadows, pool rows] of shadows that unlearned, from before they did; those of `shadow_scores`."""
+    return np.stack([np.load(_made(store, shadow) / FILE)["before"] for shadow in shadows])
 
 
 def _made(store: Path, shadow: Shadow) -> Path:
