@@ -21,6 +21,11 @@ from .rows import joined
 from .shadows import Setup, Shadow, scores_before, scores_of, shadow_scores
 
 FEWEST, MOST, USUAL = 8, 64, 16  # shadows
+KLOM = Finding(
+    "klom",
+    "membership",
+    "Over many runs of the method: do forgotten rows' margins move away from retrained models' (KLoM)?",
+)
 
 
 def against_retrained(case: Case) -> list[Finding]:
@@ -102,29 +107,36 @@ def margins_apart(case: Case) -> list[Finding]:
     the retrained models with the other. It judges the method, not the one model. Control: the same models before
     they unlearned. Source: Georgiev et al. 2024, arXiv 2410.23232.
     """
-    asked = "Over many runs of the method: do forgotten rows' margins move away from retrained models' (KLoM)?"
-    finding, setup = Finding("klom", "membership", asked), case.shadows
+    setup = case.shadows
     if setup is None or setup.how is None or case.recipe is None:
-        return [replace(finding, missing="nothing says how the model was trained and unlearned")]
+        return [replace(KLOM, missing="nothing says how the model was trained and unlearned")]
     number, n = setup.number or USUAL, len(case.forget)
     pool = joined([case.forget, case.heldout])
     gold = retrained_scores(case, setup, pool, number)[0]
     first = np.r_[np.ones(n, dtype=bool), np.zeros(len(case.heldout), dtype=bool)]
     shadows = [_shadow(case, setup, pool, number + j, first) for j in range(number)]
     ours = shadow_scores(shadows, setup.root, setup.jobs, _watched(setup, len(shadows)))[0]
-    sides = ((ours, gold), (gold[::2], gold[1::2]), (scores_before(shadows, setup.root), gold))
-    values = [klom(*pair).values for pair in sides]
-    words = [f"{each[:n].mean():.2f} and {each[n:].mean():.2f}" for each in values]
-    said = (
-        f"the method over {number} models a side: mean KLoM of forgotten and unseen rows {words[0]} nats; half of "
-        f"the retrained against the others {words[1]}; before unlearning {words[2]}"
-    )
+    return [klom_finding(ours, gold, scores_before(shadows, setup.root), n)]
+
+
+def klom_finding(ours: Floats, gold: Floats, before: Floats, n: int) -> Finding:
+    """The finding of `margins_apart` from margins [models, rows]: of the method, of Retrain, before unlearning.
+
+    n: the first so many rows are the forgotten ones.
+    """
+    sides = ((ours, gold), (gold[::2], gold[1::2]), (before, gold))
     try:
         scores = [np.sign(a.mean(axis=0) - b.mean(axis=0)) * normal_klom(a, b) for a, b in sides]
     except ValueError as error:
-        return [replace(finding, missing=str(error))]
+        return replace(KLOM, missing=str(error))
+    values = [klom(*pair).values for pair in sides]
+    words = [f"{each[:n].mean():.2f} and {each[n:].mean():.2f}" for each in values]
+    said = (
+        f"the method over {len(ours)} models a side: mean KLoM of forgotten and unseen rows {words[0]} nats; half "
+        f"of the retrained against the others {words[1]}; before unlearning {words[2]}"
+    )
     found, floor, control = ((each[:n], each[n:]) for each in scores)
-    return [judged(replace(finding, extra=(said,)), found, [floor], control)]
+    return judged(replace(KLOM, extra=(said,)), found, [floor], control)
 
 
 def design(rows: int, shadows: int, seed: int) -> np.ndarray:
