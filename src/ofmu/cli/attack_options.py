@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT
+from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, AsJson, DataFile, MaxLength
 
 
 @Parameter(name="*")
@@ -37,19 +37,14 @@ class AttackOptions:
     heldout: Annotated[
         str | None, Parameter(group=DATA, help="Rows like the forgotten ones that no model was trained on.")
     ] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
+    data: DataFile = None
     forget_ids: Annotated[
         str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
     ] = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
         None
     )
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
-    ] = None
+    max_length: MaxLength = None
     probes: Annotated[
         str | None,
         Parameter(
@@ -94,6 +89,4 @@ class AttackOptions:
     ] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="Folder for evidence.json and report.html.")] = None
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: AsJson = False

@@ -17,6 +17,18 @@ HOW = Group("How", sort_key=3)
 RUN = Group("Run", sort_key=4)
 OUTPUT = Group("Output", sort_key=5)
 
+# options that several commands have
+DataFile = Annotated[
+    str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
+]
+MaxLength = Annotated[
+    int | None,
+    Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
+]
+AsJson = Annotated[
+    bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
+]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +66,14 @@ class UnlearnOptions:
         str | None,
         Parameter(group=DATA, help="Unseen rows for the table only (test accuracy); never used for targets."),
     ] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
+    data: DataFile = None
     forget_ids: Annotated[
         str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
     ] = None
     forget_where: Annotated[
         str | None, Parameter(group=DATA, help="With --data: forget all rows with column=value.")
     ] = None
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
-    ] = None
+    max_length: MaxLength = None
     method: Annotated[
         str,
         Parameter(
@@ -146,9 +153,7 @@ class UnlearnOptions:
     show_forgotten: Annotated[
         bool, Parameter(group=OUTPUT, help="Allow forgotten text in the report (research only).", negative="")
     ] = False
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: AsJson = False
 
 
 @Parameter(name="*")
@@ -209,9 +214,7 @@ class TrainOptions:
     overwrite: Annotated[
         bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
     ] = False
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: AsJson = False
 
 
 @Parameter(name="*")
@@ -233,21 +236,14 @@ class EvaluateOptions:
     retain: Annotated[str | None, Parameter(group=DATA, help="Rows that were to be kept.")] = None
     heldout: Annotated[str | None, Parameter(group=DATA, help="Rows the model was never trained on.")] = None
     test: Annotated[str | None, Parameter(group=DATA, help="Unseen rows for test accuracy.")] = None
-    data: Annotated[
-        str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
-    ] = None
+    data: DataFile = None
     forget_ids: Annotated[
         str | None, Parameter(group=DATA, help="With --data: file of ids to forget, one a line.")
     ] = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
         None
     )
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
-    ] = None
+    max_length: MaxLength = None
     seed: Annotated[int, Parameter(group=OUTPUT, help="Seed written beside the scores.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="File for the scores (JSON).")] = None
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False
+    json: AsJson = False

@@ -17,8 +17,8 @@ remembered, below over-forgotten. **Bold**: detected at 5 %, corrected for all a
 plain. What is not bold was not detected at that error; nothing here says that nothing is left."""
 CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
 forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. p is of that attack
-alone; **bold** below .05. *Alarms*: retrained models, each beside {gold} others, that the attack tells from them at
-5 % before correction; one in twenty should be."""
+alone; **bold** below .05. *Alarms*: retrained models, each beside {gold} others, that the attack tells from them
+at 5 % before correction; one in twenty should be."""
 
 
 def section(title: str, command: str, made: str, about: Sequence[str], models: Mapping[str, Sequence[Row]]) -> str:
@@ -81,6 +81,6 @@ def _alarms(found: Alarms) -> str:
     seeds = "–" if math.isnan(found.by_seed) else f"{found.by_seed:.2f}"
     return (
         f"{found.alarms} of {found.tests} tests, {found.rate:.1%} [{found.low:.1%}, {found.high:.1%}]; nominal "
-        f"5 %: binomial p {found.p:.2f} as if all were independent, {seeds} by a t test of the seeds' rates; after "
-        f"Holm's correction {found.families} of {found.seeds} seeds have an alarm (p {found.families_p:.2f})"
+        f"5 %: binomial p {found.p:.2f} as if all were independent, {seeds} by a t test of the seeds' rates; "
+        f"after Holm's correction {found.families} of {found.seeds} seeds have an alarm (p {found.families_p:.2f})"
     )
