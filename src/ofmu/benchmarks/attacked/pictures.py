@@ -80,7 +80,7 @@ def over_forgotten(original: Module, parts: Parts) -> Module:
         held = cross_entropy(class_logits(model, others), before)
         loss = class_nll(model, retain).mean() + held + (margin + DEPTH).relu().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     raise RuntimeError("the control model was not forgotten too well")
 
