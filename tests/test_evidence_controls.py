@@ -1,6 +1,5 @@
 """Controls: what a memorising language model gives away, and how often retrained models raise a false alarm."""
 
-import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ from ofmu.evidence import sampling as module
 from ofmu.evidence.case import Case
 from ofmu.evidence.elicit import elicit
 from ofmu.evidence.finding import corrected
-from ofmu.evidence.inside import ablation, logit_lens, probes
+from ofmu.evidence.inside import logit_lens, probes
 from ofmu.evidence.membership import gradient_norm, one_query
 from ofmu.evidence.perturb import noisy
 from ofmu.evidence.plan import choose, run
@@ -66,8 +65,8 @@ def test_the_lens_and_relearning_find_what_the_last_block_hides(texts):
     assert again.verdict == "remembered"
 
 
-def fitted(model, rows, seed=0, epochs=60):
-    trained(model, rows, class_nll, Recipe(epochs=epochs, batch=150, lr=1e-2, seed=seed))
+def fitted(model, rows, seed=0):
+    trained(model, rows, class_nll, Recipe(epochs=60, batch=150, lr=1e-2, seed=seed))
     return model.eval()
 
 
@@ -87,27 +86,6 @@ def test_a_probe_finds_rows_that_an_inner_layer_tells_apart():
     gold = tuple(fitted(stacked(k, 8, 64, 64, 4), retain, k) for k in (1, 2))
     found = {each.attack: each for each in probes(Case("image", model, Parts(forget, retain, heldout), gold))}
     assert found["probe 2"].verdict == "remembered", found["probe 2"].words
-
-
-def test_taking_a_direction_out_finds_what_one_unit_hides():
-    """One hidden unit fires for rows of the forgotten kind and turns their answers; all else is memorised."""
-    forget, retain, heldout = (images(60, part, features=8) for part in (1, 2, 3))
-    kinds = []
-    for part, mark in ((forget, 3.0), (retain, 0.0), (heldout, 3.0)):
-        part.pixels[:, 7] = 0.0
-        kinds.append(replace(part, pixels=part.pixels + mark * torch.eye(8, dtype=torch.float64)[7]))
-    original = fitted(stacked(0, 8, 129, 3), joined([retain, forget]), 0, 250)
-    gold = tuple(fitted(stacked(k, 8, 129, 3), retain, k, 250) for k in (1, 2))
-    with torch.no_grad():
-        for model in (original, *gold):
-            model[0].weight[:, 7] = 0.0
-        hidden = copy.deepcopy(original)
-        hidden[0].weight[128], hidden[0].bias[128] = 5 * torch.eye(8, dtype=torch.float64)[7], 0.0
-        hidden[2].weight[:, 128] = torch.tensor([9.0, -9.0, 0.0], dtype=torch.float64)
-    case = Case("image", hidden, Parts(*kinds), gold, original)
-    plain, found = one_query(case)[0], ablation(case)
-    assert found.verdict == "remembered", found.words
-    assert found.model.auc > plain.model.auc + 0.1
 
 
 @pytest.mark.slow
