@@ -71,7 +71,7 @@ def over_forgotten(original: Module, parts: Parts) -> Module:
     with torch.no_grad():
         before = class_logits(original, others).softmax(1)
     truth = one_hot(forget.labels, 3).bool()
-    for _ in range(600):
+    for _ in range(3000):
         unseen, gone = (-sample_losses(model, part, class_nll).numpy() for part in (parts.heldout, parts.forget))
         if auc_with_error(gone, unseen)[0] < OVER:
             return model.eval()
