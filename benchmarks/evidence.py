@@ -1,126 +1,138 @@
-"""What attacks find of several methods on one small image task: a table of methods × attacks with errors.
+"""What attacks find of the benchmarks' models (methods × attacks, evidence.md), and controls of the attacks.
 
-python benchmarks/evidence.py [--smoke] [--out DIR] [--seed N]
+python benchmarks/evidence.py --on fashion [--methods ofmu npo …] [--gold 5] [--shadows 64] [--jobs 2]
+python benchmarks/evidence.py --on tofu [--split authors:198-199] [--trials 0] [--methods ofmu npo …]
+python benchmarks/evidence.py --controls [--seeds 20]
+
+Models, shadows and rows are kept in --store ($OFMU_STORE): what was stopped goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
-from ofmu.benchmarks.experiment import Budget, run_method
-from ofmu.benchmarks.study import NAMES, environment
-from ofmu.data.digits import DigitsSplit, digits
-from ofmu.engine.networks import build
-from ofmu.engine.prepare import Parts, Sources, prepare
-from ofmu.engine.training import Recipe, trained
-from ofmu.evidence.case import Case
-from ofmu.evidence.plan import Evidence, choose, evidence_of, run
-from ofmu.losses import class_nll
-from ofmu.methods import build_method
+from ofmu.benchmarks.attacked import pictures
+from ofmu.benchmarks.attacked.controls import kept, pooled
+from ofmu.benchmarks.attacked.pages import controls_page, section, write_sections
+from ofmu.benchmarks.attacked.rows import Row
+from ofmu.benchmarks.attacked.tofu import GROUPS, tofu_rows
+from ofmu.benchmarks.attacked.vision import Asked, vision_rows
+from ofmu.benchmarks.image_choices import parse_choices
+from ofmu.benchmarks.study import environment
+from ofmu.benchmarks.tofu import method_names
+from ofmu.benchmarks.tofu_choice import Choice, smoke_setting, tofu_setting
+from ofmu.benchmarks.vision.bench import task_name, workshop
+from ofmu.benchmarks.vision.setting import setting_of, smallest
+from ofmu.data.forget_request import parse_forget
+from ofmu.engine.store import Store, default_root
+from ofmu.evidence.outcome import power_words
 from ofmu.report.scores import write_text
 
-METHODS = ("ofmu", "npo", "graddiff", "finetune")
-ATTACKS = ("mia", "relearn", "quantise", "interpolate", "disturb")
-SHARE = 0.4  # of one retraining: every method's budget
-RECIPE = Recipe(epochs=40, lr=4e-3)
-THIRD = "a third retraining"
-ABOUT = """A tenth of the digits is forgotten (labels 20 % wrong in every part, so that memory shows); every
-method has the same budget, {share:.0%} of one retraining. Each cell is the attack's AUC minus its mean AUC on
-two retrained models, ± its standard error: above 0 remembered, below over-forgotten. **Bold**: detected at 5
-%, corrected for all attacks on that model. *blind*: the attack does not find the original either. Steps: of
-training on kept rows, until the forgotten rows are midway between Retrain's loss and the original's. Unseen
-rows are the test set; targets were made from others. One seed, one small network: it says which methods only
-look forgotten *here*."""
+RESULTS = Path(__file__).parent / "results"
+METHODS = {
+    "vision": ("ofmu", "npo", "graddiff", "finetune", "reinit"),
+    "tofu": ("ofmu", "npo", "simnpo", "graddiff"),
+}
 
 
-def models(split: DigitsSplit, recipe: Recipe, seed: int, methods: tuple[str, ...]) -> dict[str, torch.nn.Module]:
-    """Original, three retrainings, and every method's result."""
-
-    def train(k: int) -> torch.nn.Module:
-        model = build("digits-cnn", {}, seed + 700 * k)
-        trained(model, split.retain if k else split.train, class_nll, replace(recipe, seed=seed + 700 * k))
-        return model
-
-    found = dict(zip(("original", "first", "second", THIRD), map(train, range(4)), strict=True))
-    parts = Parts(split.forget, split.retain, split.heldout)
-    for name in methods:
-        method = build_method(name, "image")
-        batch = None if name == "ofmu" else recipe.batch
-        allowed, sources = SHARE * recipe.epochs * len(split.retain), Sources(recipe=recipe)
-        prepared = prepare(found["original"], "image", parts, method, sources, seed, batch=batch, budget=allowed)
-        found[NAMES[name]] = run_method(found["original"], prepared, parts, method, Budget(allowed)).model
-    return found
+def say(text: str) -> None:
+    """One line about what is going on."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def attacked(
-    found: dict[str, torch.nn.Module], split: DigitsSplit, recipe: Recipe, seed: int
-) -> dict[str, Evidence]:
-    """The evidence of every model but the two retrained ones that all are compared with."""
-    parts, gold, said = Parts(split.forget, split.retain, split.test), (found["first"], found["second"]), {}
-    for name, model in found.items():
-        if name not in ("first", "second"):
-            print(name, file=sys.stderr)
-            case = Case("image", model, parts, gold, found["original"], recipe=recipe, seed=seed)
-            plan = choose(case, ATTACKS)
-            said[name] = evidence_of(case, plan, [each for _, group in run(case, plan) for each in group])
-    return said
+def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dict[str, list[Row]]]:
+    """An image benchmark: title, what it is, rows by model."""
+    setting = setting_of(options.on, "cpu", methods=options.methods or METHODS["vision"])
+    asked = Asked(options.gold, options.shadows, options.jobs)
+    if options.smoke:
+        setting, asked = smallest(setting), Asked(2, 8, 1, ("mia", "quantise", "u-lira"))
+    request = parse_forget(options.forget)
+    shop, task = workshop(setting, request, store, say), task_name(setting, request)
+    found = vision_rows(shop, request, task, options.seed, parse_choices(setting.methods), asked)
+    about = (
+        f"{setting.data}, {setting.train} images, {setting.model}; {request} is forgotten. Every method may spend "
+        f"{setting.share:.0%} of one retraining and has its preset; {asked.gold} retrained models; U-LiRA with "
+        f"{asked.shadows} shadows a method. Unseen rows: the test set, which nothing was made from. One seed."
+    )
+    return task, [about], found
 
 
-def table(said: dict[str, Evidence]) -> list[str]:
-    """Markdown: an attack a line, a model a column."""
-    names = [each.attack for each in next(iter(said.values())).findings]
-    lines = ["| attack | " + " | ".join(said) + " |", "|---" * (len(said) + 1) + "|"]
-    for i, attack in enumerate(names):
-        cells = []
-        for evidence in said.values():
-            each = evidence.findings[i]
-            if each.leak is None or each.against is None:
-                cells.append(f"not tested: {each.missing}")
-                continue
-            text = f"{each.leak:+.3f} ± {each.against.error:.3f}"
-            verdict = each.verdict
-            cells.append(
-                f"*blind* {text}" if verdict == "blind" else text if verdict == "not detected" else f"**{text}**"
-            )
-        lines.append(f"| {attack} | " + " | ".join(cells) + " |")
-    steps = []
-    for evidence in said.values():
-        (each,) = (each for each in evidence.findings if each.attack == "relearn-retain")
-        steps.append(each.extra[-1].split(": ")[1].split(";")[0] if "steps to half" in each.extra[-1] else "–")
-    return [*lines, "| steps to recover (kept rows) | " + " | ".join(steps) + " |"]
+def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dict[str, list[Row]]]:
+    """The TOFU benchmark: title, what it is, rows by model."""
+    methods = method_names(",".join(options.methods or METHODS["tofu"]))
+    if options.smoke:
+        setting, development = smoke_setting()
+        gold, groups, trials = 2, ("mia", "quantise"), 0
+    else:
+        setting, development = tofu_setting(Choice(options.split, options.model), store)
+        gold, groups, trials = options.gold, GROUPS, options.trials
+    found = tofu_rows(setting, setting.on(development), methods, trials, options.seed, gold, groups, store, say)
+    unseen = power_words(len(setting.groups.forget), len(setting.groups.unseen))
+    about = (
+        f"{setting.about} {gold} retrained models. Unseen rows: people that nothing was made from. Questions "
+        "about one person are not independent, and whole people differ: ± is too small for that. One seed."
+    )
+    return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
+
+
+def controls(options: argparse.Namespace, store: Store, command: str, made: str) -> None:
+    """Positive controls of every attack on images, and false alarms over seeds."""
+    positive = {
+        name: kept(store.root, f"images: {name}", 0, lambda over=over: pictures.positive(store.root, over))
+        for name, over in (("memorised", False), ("too well", True))
+    }
+    seeds = []
+    for seed in range(2 if options.smoke else options.seeds):
+        say(f"retrained models, seed {seed}")
+        seeds.append(kept(store.root, "images: retrained", seed, lambda s=seed: pictures.retrained(s, store.root)))
+    page = controls_page(command, made, pictures.GOLD, positive, {"images": (pooled(seeds), seeds)})
+    write_text(options.out / "evidence-controls.md", page)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--smoke", action="store_true", help="two epochs, one method: no number in it means anything"
-    )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", default="fashion", choices=("digits", "fashion", "cifar10", "cifar100", "tofu"))
+    parser.add_argument("--controls", action="store_true", help="controls of the attacks instead")
+    parser.add_argument("--seeds", type=int, default=20, help="of the negative control")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forget", default="random:0.1", help="images: what is forgotten")
+    parser.add_argument("--methods", nargs="+", default=[])
+    parser.add_argument("--gold", type=int, default=5, help="retrained models to compare with")
+    parser.add_argument(
+        "--shadows", type=int, default=64, help="images: shadows of U-LiRA a method; 0: without it"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes that train shadows")
+    parser.add_argument("--split", default=None)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--trials", type=int, default=0, help="tofu: those of the benchmark's run")
+    parser.add_argument("--store", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--smoke", action="store_true", help="the smallest form: no number in it means anything")
     options = parser.parse_args()
-    if options.smoke and options.out == Path(__file__).parent / "results":
+    if options.smoke and options.out == RESULTS:
         parser.error("--smoke needs --out: it would overwrite the results that are kept with the code")
     torch.set_num_threads(1)
-    recipe = replace(RECIPE, epochs=2) if options.smoke else RECIPE
-    split = digits(options.seed, label_noise=0.2, forget="random:0.1")
-    found = models(split, recipe, options.seed, METHODS[-1:] if options.smoke else METHODS)
-    said = attacked(found, split, recipe, options.seed)
-    made = "; ".join(f"{key} {value}" for key, value in environment("one thread").items())
-    command = " ".join(["python benchmarks/evidence.py", *sys.argv[1:]])
-    blocks = [
-        "# Evidence: digits",
-        f"    {command}\n\n{datetime.now(UTC).date().isoformat()}; {made}.",
-        ABOUT.format(share=SHARE),
-        "\n".join(f"- {line}" for line in next(iter(said.values())).before),
-        "\n".join(table(said)),
-    ]
-    write_text(options.out / "evidence-digits.md", "\n\n".join(blocks) + "\n")
+    store = Store(options.store or default_root(os.environ))
+    command = " ".join(["python benchmarks/evidence.py", *_shown(sys.argv[1:])])
+    versions = "; ".join(f"{key} {value}" for key, value in environment("one thread").items())
+    made = f"{datetime.now(UTC).date().isoformat()}; {versions}."
+    if options.controls:
+        controls(options, store, command, made)
+        return
+    title, about, found = (tofu if options.on == "tofu" else vision)(options, store)
+    say(f"wrote {write_sections(options.out, options.on, section(title, command, made, about, found))}")
+
+
+def _shown(words: list[str]) -> list[str]:
+    """The command without this machine's folders."""
+    hidden = {at + step for at, word in enumerate(words) for step in (0, 1) if word in ("--store", "--out")}
+    return [word for at, word in enumerate(words) if at not in hidden]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ofmu.attacks import (
     scaled_confidence,
     scaled_loss,
     shadow_free_scores,
+    svc_scores,
     true_confidence,
     two_sided,
     u_lira,
@@ -197,3 +198,17 @@ def test_rmia_by_hand_and_alike_for_both():
     assert scores.mean() == pytest.approx(0.5, abs=0.03)  # non-members are like the population
     with pytest.raises(ValueError, match="above 0"):
         rmia([0.5], [[-1.0]], [-1.0], [[-1.0]])
+
+
+def test_the_kernel_machine_is_blind_on_rows_of_one_kind_and_finds_both_sides():
+    rng = np.random.default_rng(5)
+    kept, unseen, asked = rng.beta(8, 1, 300), rng.beta(2, 1, 120), rng.beta(2, 1, 100)
+    null = [two_sided(*svc_scores(kept, rng.beta(2, 1, 60), rng.beta(2, 1, 60), s)).auc for s in range(12)]
+    assert np.mean(null) == pytest.approx(0.5, abs=0.04)
+    assert two_sided(*svc_scores(kept, unseen, rng.beta(8, 1, 100))).auc > 0.65
+    assert two_sided(*svc_scores(kept, unseen, rng.beta(1, 6, 100))).auc < 0.4
+    assert [len(side) for side in svc_scores(kept, unseen, asked, most=20)] == [100, 120]
+    with pytest.raises(ValueError, match="at least 4 and 2"):
+        svc_scores(kept, unseen[:3], asked)
+    with pytest.raises(ValueError, match="probabilities"):
+        svc_scores(kept, unseen, -asked)

@@ -1,14 +1,22 @@
 """`ofmu attack` and `--gate` on tiny models: what is said, what is written, which exit code."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cli_world import World, image_world, text_world
+from ofmu.cli import attack_probes
+from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import unlearning_of
 from ofmu.cli.main import run
+from ofmu.data.records import question_answer
+from ofmu.engine.prepare import Parts
 from ofmu.errors import UserError
+from ofmu.evidence import sampling
+from ofmu.evidence.case import Case
 from ofmu.evidence.gates import parse_gates
+from small import images, net
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,8 +113,12 @@ def test_gates_of_a_run_without_unseen_rows_are_refused_before_it_starts(world, 
     assert "--gate" in capsys.readouterr().err
 
 
-def test_texts_are_attacked_through_their_tokens(tmp_path_factory, capsys):
-    texts = text_world(tmp_path_factory.mktemp("texts"))
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> World:
+    return text_world(tmp_path_factory.mktemp("texts"))
+
+
+def test_texts_are_attacked_through_their_tokens(texts, capsys):
     assert run(words(texts, "--original", str(texts.model), "--attacks", "mia,adapter", "--json")) == 0
     said = json.loads(capsys.readouterr().out)
     found = {each["attack"]: each for each in said["findings"]}
@@ -131,3 +143,42 @@ def test_shadows_unlearn_as_the_folder_says_that_the_model_did(world, tmp_path, 
     assert unlearning_of(str(world.model), "image", 16) is None
     assert run(words(world, "--shadows", "7")) == 2
     assert "even number" in capsys.readouterr().err
+
+
+def test_hard_questions_are_made_of_the_rows(texts, capsys, monkeypatch):
+    monkeypatch.setattr(sampling, "QUESTIONS", 2)
+    monkeypatch.setattr(sampling, "LONGEST", 4)
+    assert run(words(texts, "--attacks", "elicit", "--json", "--probes", "made")) == 0
+    found = {each["attack"]: each for each in json.loads(capsys.readouterr().out)["findings"]}
+    for kind in ("paraphrased", "multi-hop", "cross-lingual", "reversed"):
+        assert found[f"probe questions: {kind}"]["model"] is not None, kind
+
+
+def test_hard_questions_are_read_from_a_file(tmp_path, monkeypatch):
+    about, file = ("forget", "heldout"), tmp_path / "questions.jsonl"
+    case = Case("text", net(0), Parts(images(6, 1), images(6, 2), images(6, 3)))
+    lines = [
+        {
+            "question": f"Who, {i}?",
+            "answer": "No one.",
+            "probe": ("own", "its")[i % 4 > 1],
+            "about": about[i % 2],
+        }
+        for i in range(8)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = with_probes(case, str(file)).probes
+    counts = {name: [len(side) for side in sides] for name, sides in found.items()}
+    assert counts == {"own": [2, 2], "its": [2, 2]}
+    assert [record.prompt for record in found["its"][1]] == ["Who, 3?", "Who, 7?"]
+    assert with_probes(case, None) is case
+    file.write_text(json.dumps({**lines[0], "about": "them"}) + "\n")
+    with pytest.raises(UserError, match="about 'them'"):
+        with_probes(case, str(file))
+    with pytest.raises(UserError, match="text models"):
+        with_probes(replace(case, kind="image"), "made")
+    with pytest.raises(UserError, match="no text that could be asked"):
+        with_probes(case, "made")
+    monkeypatch.setattr(attack_probes, "records_of", lambda _: [question_answer("Q?", "A")])
+    with pytest.raises(UserError, match="give a file of questions"):
+        with_probes(case, "made")

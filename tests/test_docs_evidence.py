@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from ofmu.evidence.lattice import ks_lattice
-from ofmu.evidence.plan import ATTACKS, power_words
+from ofmu.evidence.membership import QUESTIONS
+from ofmu.evidence.outcome import power_words
+from ofmu.evidence.plan import ATTACKS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text(encoding="utf-8")
 
@@ -21,3 +23,22 @@ def test_its_numbers_are_what_the_code_says():
     found = ks_lattice(40, 40)
     assert found.below is not None
     assert f"{found.below:.3f} and {found.above:.3f}".replace("0.", ".") in PAGE
+
+
+def test_every_attack_has_a_line_of_its_controls():
+    table = PAGE.split("## Controls")[1].split("## What is not here")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    named = {name.strip() for row in rows for name in row.split(",")}
+    made = {
+        "klom",
+        "u-lira",
+        "lira",
+        "rmia",
+        "probe",
+        "lens",
+        "direction-ablation",
+        "prefill",
+        "leak@k",
+        "adapter-off",
+    }
+    assert set(QUESTIONS) | made | {"quantise-8", "quantise-4", "prune", "noise", "interpolate"} <= named

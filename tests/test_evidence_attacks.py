@@ -12,8 +12,9 @@ from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case
 from ofmu.evidence.finding import Finding, corrected, judged
+from ofmu.evidence.outcome import evidence_of, power_words
 from ofmu.evidence.perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
-from ofmu.evidence.plan import ATTACKS, choose, evidence_of, power_words, run
+from ofmu.evidence.plan import ATTACKS, choose, run
 from ofmu.evidence.relearning import relearning
 from ofmu.losses import class_nll
 from ofmu.tasks import TensorSamples

@@ -1,6 +1,7 @@
 """Controls: what a memorising language model gives away, and how often retrained models raise a false alarm."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,11 +12,11 @@ from ofmu.data.people import people
 from ofmu.engine.language import from_scratch, train_tokenizer
 from ofmu.engine.prepare import Parts
 from ofmu.engine.training import Recipe, trained
-from ofmu.evidence import elicit as module
+from ofmu.evidence import sampling as module
 from ofmu.evidence.case import Case
 from ofmu.evidence.elicit import elicit
 from ofmu.evidence.finding import corrected
-from ofmu.evidence.inside import logit_lens
+from ofmu.evidence.inside import logit_lens, probes
 from ofmu.evidence.membership import gradient_norm, one_query
 from ofmu.evidence.perturb import noisy
 from ofmu.evidence.plan import choose, run
@@ -62,6 +63,29 @@ def test_the_lens_and_relearning_find_what_the_last_block_hides(texts):
     lens, again = logit_lens(case), relearning(case, "forget", steps=16)
     assert "remembered" in {found.verdict for found in lens}
     assert again.verdict == "remembered"
+
+
+def fitted(model, rows, seed=0):
+    trained(model, rows, class_nll, Recipe(epochs=60, batch=150, lr=1e-2, seed=seed))
+    return model.eval()
+
+
+def stacked(seed, *widths):
+    """Linear layers with tanh between them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [torch.nn.Linear(a, b) for a, b in pairwise(widths)]
+    return torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.Tanh())][:-1]).double()
+
+
+def test_a_probe_finds_rows_that_an_inner_layer_tells_apart():
+    """The model learnt the forget rows as a class of their own; the losses of the true labels do not say so."""
+    forget, retain, heldout = (images(60, part, features=8) for part in (1, 2, 3))
+    own = replace(forget, labels=torch.full((60,), 3))
+    model = fitted(stacked(0, 8, 64, 64, 4), joined([retain, own]))
+    gold = tuple(fitted(stacked(k, 8, 64, 64, 4), retain, k) for k in (1, 2))
+    found = {each.attack: each for each in probes(Case("image", model, Parts(forget, retain, heldout), gold))}
+    assert found["probe 2"].verdict == "remembered", found["probe 2"].words
 
 
 @pytest.mark.slow

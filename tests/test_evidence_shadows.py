@@ -11,9 +11,10 @@ from ofmu.engine.networks import build
 from ofmu.engine.prepare import Parts
 from ofmu.engine.targets import Rows
 from ofmu.engine.training import Recipe, trained
+from ofmu.evidence import ensembles
 from ofmu.evidence import shadows as module
 from ofmu.evidence.case import Case
-from ofmu.evidence.ensembles import against_retrained, against_unlearned, design
+from ofmu.evidence.ensembles import against_retrained, against_unlearned, design, margins_apart
 from ofmu.evidence.plan import choose, run
 from ofmu.evidence.rows import joined, rows_fingerprint, whole
 from ofmu.evidence.shadows import Setup, Unlearning, scores_of, shadow_scores
@@ -77,6 +78,38 @@ def test_lira_and_rmia_find_a_model_that_remembers(case):
         assert found.model is not None
         assert found.retrains[0].auc + 0.1 < found.model.auc > 0.65
     assert (lira.model.n_heldout, rmia.model.n_heldout) == (40, 20)
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(4.0, "remembered"), (0.0, "not detected"), (-4.0, "over-forgotten")]
+)
+def test_klom_sees_both_sides_and_uses_the_retrained_models_that_are_there(case, monkeypatch, shift, verdict):
+    rng, asked = np.random.default_rng(0), []
+    ours, gold = rng.normal(size=(8, 70)), rng.normal(size=(8, 70))
+    ours[:, :30] += shift  # the margins of the forgotten rows
+
+    def scores(shadows, *_):
+        asked.append([shadow.key() for shadow in shadows])
+        return (gold, -abs(gold)) if shadows[0].how is None else (ours, ours)
+
+    monkeypatch.setattr(ensembles, "shadow_scores", scores)
+    monkeypatch.setattr(ensembles, "scores_before", lambda *_: ours + 9 * (np.arange(70) < 30))
+    (found,) = margins_apart(case)
+    assert found.verdict == verdict, found.words
+    assert (found.original.auc > 0.95, found.retrains[0].auc) == (True, pytest.approx(0.5, abs=0.15))
+    assert "8 models a side: mean KLoM of forgotten and unseen rows" in found.extra[0]
+    against_retrained(case)
+    assert asked[0] == asked[2]  # what LiRA trains is not trained again
+    assert asked[1][0]["rows"]["forget"] == rows_fingerprint(case.forget)
+    assert "nothing says how" in str(margins_apart(replace(case, recipe=None))[0].missing)
+
+
+@pytest.mark.slow
+def test_klom_finds_a_method_that_does_nothing(case):
+    """End to end, with models that memorise more."""
+    (found,) = margins_apart(replace(case, retrains=(), recipe=replace(RECIPE, epochs=50)))
+    assert found.verdict == "remembered", found.words
+    assert found.model == found.original  # each shadow before it unlearned, and after
 
 
 @pytest.mark.slow

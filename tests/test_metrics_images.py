@@ -17,6 +17,7 @@ from ofmu.metrics import (
     klom,
     margins,
     memorisation_score,
+    normal_klom,
     per_sample_confidence_gap,
     relearn_time,
     retrain_floor,
@@ -168,6 +169,20 @@ def test_klom_of_many_samples():
     r, u = (np.bincount(x, minlength=20) / len(x) for x in place)
     expected = sum(a * math.log(a / max(b, 1e-5)) for a, b in zip(r, u) if a)
     assert floor.values[i] == pytest.approx(expected)
+
+
+def test_the_divergence_of_fitted_normals_by_hand():
+    gold, ours = np.array([[-1.0, 0.0, 1.0]]).T, np.array([[1.0, 3.0, 5.0]]).T  # N(0, 1) and N(3, 4)
+    assert normal_klom(ours, gold)[0] == pytest.approx(0.5 * math.log(4) + (1 + 9) / 8 - 0.5)
+    assert normal_klom(gold, ours)[0] == pytest.approx(0.5 * math.log(1 / 4) + (4 + 9) / 2 - 0.5)
+    assert normal_klom(gold, gold)[0] == pytest.approx(0)
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(8, 200)), rng.normal(size=(8, 200)), rng.normal(3, 1, size=(8, 200))
+    assert np.median(normal_klom(few[2], few[0])) > 4 * np.median(normal_klom(few[1], few[0]))
+    with pytest.raises(ValueError, match="one value"):
+        normal_klom(np.zeros((3, 2)), rng.normal(size=(3, 2)))
+    with pytest.raises(ValueError, match="2 models a side"):
+        normal_klom(gold[:1], gold)
 
 
 def test_klom_needs_models_on_both_sides():

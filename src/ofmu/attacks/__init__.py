@@ -12,7 +12,7 @@ from ofmu.attacks.signals import (
     scaled_loss,
     true_confidence,
 )
-from ofmu.attacks.svc import svc_attack
+from ofmu.attacks.svc import svc_attack, svc_scores
 from ofmu.attacks.threshold import ThresholdAttack, TprAtFpr, auc_with_error, threshold_attack, tpr_at_fpr
 from ofmu.attacks.two_sided import Difference, TwoSided, auc_difference, two_sided
 
@@ -36,6 +36,7 @@ __all__ = [
     "scaled_loss",
     "shadow_free_scores",
     "svc_attack",
+    "svc_scores",
     "threshold_attack",
     "tpr_at_fpr",
     "true_confidence",

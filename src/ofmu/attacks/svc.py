@@ -39,7 +39,7 @@ def svc_attack(
     members = _spread(members, len(others))
     not_constant("retain and test", np.concatenate([members, others]))
     is_member = np.r_[np.ones(len(members), dtype=int), np.zeros(len(others), dtype=int)]
-    machine = SVC(C=3.0, kernel="rbf", gamma="auto")
+    machine = _machine()
     machine.fit(np.concatenate([members, others])[:, None], is_member)
 
     def called_member(values: Floats) -> float:
@@ -48,6 +48,43 @@ def svc_attack(
     share, n = 1 - called_member(asked), len(asked)
     spread = 100 * math.sqrt(share * (1 - share) / (n - 1)) if n > 1 else None
     return ConfidenceAttack(100 * share, n, spread, called_member(members), 1 - called_member(others))
+
+
+def svc_scores(
+    retain: ArrayLike, heldout: ArrayLike, forget: ArrayLike, seed: int = 0, most: int = 1000
+) -> tuple[Floats, Floats]:
+    """(scores of D_f [n], of held-out samples [m]), high for members: the same machine, for `two_sided`.
+
+    The machine of `svc_attack` learns D_r's confidences against one half of the held-out ones (members evenly
+    spread and as many as non-members; `most` of each) and its decision function scores the other half and one half
+    of D_f; then the halves change places. So held-out samples are scored by a machine that never saw them, which
+    the protocol's own number, a share of D_f, is not compared with. Raises ValueError as `svc_attack`, and for
+    fewer than 4 held-out or 2 forget samples.
+    """
+    members, others, asked = (
+        confidence_vector(name, values)
+        for name, values in (("retain", retain), ("heldout", heldout), ("forget", forget))
+    )
+    if len(others) < 4 or len(asked) < 2:
+        raise ValueError(
+            f"heldout, forget: found {len(others)} and {len(asked)} confidences, expected at least 4 and 2"
+        )
+    not_constant("retain and heldout", np.concatenate([members, others]))
+    rng, found = np.random.default_rng(seed), (np.empty(len(asked)), np.empty(len(others)))
+    halves = [rng.permutation(len(values)) for values in found]
+    for half in (0, 1):
+        mine, theirs = (np.array_split(order, 2)[half] for order in halves)
+        outside = _spread(others[np.sort(np.array_split(halves[1], 2)[1 - half])], most)
+        inside = _spread(members, len(outside))
+        truth = np.r_[np.ones(len(inside), dtype=int), np.zeros(len(outside), dtype=int)]
+        machine = _machine().fit(np.concatenate([inside, outside])[:, None], truth)
+        found[0][mine] = machine.decision_function(asked[mine][:, None])
+        found[1][theirs] = machine.decision_function(others[theirs][:, None])
+    return found
+
+
+def _machine() -> SVC:
+    return SVC(C=3.0, kernel="rbf", gamma="auto")
 
 
 def _spread(values: Floats, most: int) -> Floats:

@@ -13,6 +13,7 @@ from rich.table import Table
 from torch.nn import Module
 
 from ofmu.cli.attack_options import AttackOptions
+from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import with_shadows
 from ofmu.cli.evidence import gather, plain, rows, section, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
@@ -26,7 +27,8 @@ from ofmu.engine.requests import Files, Request, load_request
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case
 from ofmu.evidence.gates import Outcome, parse_gates
-from ofmu.evidence.plan import Evidence, choose, power_words
+from ofmu.evidence.outcome import Evidence, power_words
+from ofmu.evidence.plan import choose
 from ofmu.report.model import Page, TaskSection
 from ofmu.report.page import write_page
 from ofmu.report.scores import write_scores
@@ -85,7 +87,7 @@ def _case(options: AttackOptions) -> Case:
     original = None if options.original is None else _like(loaded, options.original, "--original")
     trained = options.original or options.model
     case = case_of(loaded, request, retrains, original, trained, options.base, options.seed)
-    return with_shadows(case, options)
+    return with_probes(with_shadows(case, options), options.probes)
 
 
 def case_of(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, AllRows, ForgetIds, Machine
+from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, AllRows, ForgetIds, Machine, MaxLength
 
 
 @Parameter(name="*")
@@ -42,9 +42,14 @@ class AttackOptions:
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (
         None
     )
-    max_length: Annotated[
-        int | None,
-        Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
+    max_length: MaxLength = None
+    probes: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            help="Text: hard questions for elicit: a file with the columns question, answer, probe (a name, such "
+            "as multi-hop) and about (forget or heldout); or made: of rows about the demo's people.",
+        ),
     ] = None
     attacks: Annotated[
         str | None,
@@ -53,8 +58,8 @@ class AttackOptions:
             help="Which, such as mia,relearn. mia: what answers give away; relearn: training on a few rows; "
             "quantise: 8 and 4 bits; adapter: taken off, bfloat16; interpolate: towards the original; gradnorm: "
             "gradients; disturb: pruning, noise; inside: probes, logit lens, CKA, ablation; text: elicit: other "
-            "ways to ask; with shadow models: u-lira, lira. Default: all that the budget allows, the last two "
-            "only with a --budget.",
+            "ways to ask; with shadow models: u-lira, lira; images: klom. Default: all that the budget allows, "
+            "those with shadows only with a --budget.",
         ),
     ] = None
     budget: Annotated[
@@ -69,8 +74,8 @@ class AttackOptions:
         int | None,
         Parameter(
             group=HOW,
-            help="Models that u-lira and lira train (an even number of at least 8). Default: 16, or as many as "
-            "the budget pays for, at most 64. They are kept in $OFMU_STORE (~/.cache/ofmu) and used again.",
+            help="Models that u-lira, lira and klom (a side) train: an even number of at least 8. Default: 16, or "
+            "as many as the budget pays for, at most 64. They are kept in $OFMU_STORE (~/.cache/ofmu).",
         ),
     ] = None
     jobs: Annotated[int, Parameter(group=HOW, help="Processes that train them, one thread each.")] = 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -11,21 +11,30 @@ from ofmu.attacks import TprAtFpr, TwoSided
 from ofmu.cli.say import Bar, bar
 from ofmu.evidence.case import Case
 from ofmu.evidence.finding import Finding
-from ofmu.evidence.gates import Gate, Outcome, decide
-from ofmu.evidence.plan import Evidence, Plan, evidence_of, run
-from ofmu.report.evidence import EvidenceSection, Tested
+from ofmu.evidence.gates import RULE, Gate, Outcome, decide
+from ofmu.evidence.outcome import Evidence, evidence_of
+from ofmu.evidence.plan import Plan, run
+from ofmu.report.evidence import EvidenceSection, State, Tested
 from ofmu.report.model import ORIGINAL, RETRAIN, ScoreRow
 
 
 def gather(case: Case, plan: Plan, gates: Sequence[Gate] = ()) -> tuple[Evidence, list[Outcome]]:
     """Run the plan with a bar, correct all findings together, and decide the gates."""
-    groups: dict[str, list[Finding]] = {}
     with bar("attacks") as shown:
         if case.shadows is not None:
             watch = partial(_watched, shown)
             case = replace(case, shadows=replace(case.shadows, watch=watch))
-        for name, found in run(case, plan):
-            groups[name] = found
+        return decided(case, plan, gates, shown)
+
+
+def decided(
+    case: Case, plan: Plan, gates: Sequence[Gate], shown: Bar | None = None
+) -> tuple[Evidence, list[Outcome]]:
+    """The same, on a bar that is there already, or on none."""
+    groups: dict[str, list[Finding]] = {}
+    for name, found in run(case, plan):
+        groups[name] = found
+        if shown is not None:
             shown.show(len(groups), len(plan.chosen), {})
     evidence = evidence_of(case, plan, [found for group in groups.values() for found in group])
     rest, corrected = list(evidence.findings), {}
@@ -38,8 +47,10 @@ def _watched(shown: Bar, done: int, total: int) -> None:
     shown.show(done, total, {"shadows": done})
 
 
-def section(evidence: Evidence, outcomes: Sequence[Outcome] = ()) -> EvidenceSection:
-    """The page's section."""
+def section(
+    evidence: Evidence, outcomes: Sequence[Outcome] = (), gated: Sequence[Mapping[str, Any]] = (), kept: int = 0
+) -> EvidenceSection:
+    """The page's section. gated: what gates said of states on the way; kept: the step of the one that was kept."""
     return EvidenceSection(
         evidence.verdict,
         evidence.before,
@@ -47,7 +58,14 @@ def section(evidence: Evidence, outcomes: Sequence[Outcome] = ()) -> EvidenceSec
         evidence.left_out,
         evidence.notes,
         [(outcome.held, outcome.words) for outcome in outcomes],
+        RULE if gated else "",
+        [_state(look, kept) for look in gated],
     )
+
+
+def _state(look: Mapping[str, Any], kept: int) -> State:
+    numbers = (str(look["missed"]), f"{look['excess']:.3f}", f"{look['retain_loss']:.4g}")
+    return State(str(look["step"]), *numbers, " ".join(look["words"]), look["step"] == kept)
 
 
 def tested(found: Finding) -> Tested:

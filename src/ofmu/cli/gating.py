@@ -12,17 +12,20 @@ from ofmu.cli.say import note
 from ofmu.cli.unlearn import Given
 from ofmu.cli.writing import Result
 from ofmu.engine.launched import Parallel
-from ofmu.engine.models import load_model
+from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.trainable import merge_adapter
 from ofmu.errors import UserError
-from ofmu.evidence.case import copy_of
+from ofmu.evidence.case import Case, copy_of
 from ofmu.evidence.gates import parse_gates
 from ofmu.evidence.plan import choose
+from ofmu.tasks import Samples
 
 
 def check_gate(options: UnlearnOptions, parallel: Parallel) -> None:
     """UserError for gates that cannot be decided, before anything is loaded."""
     if options.gate is None:
+        if options.gate_every is not None:
+            raise UserError("--gate-every: says how often gates are decided, found no --gate; give one")
         return
     parse_gates(options.gate)
     if options.heldout is None and options.test is None:
@@ -53,14 +56,35 @@ def add_evidence(given: Given, result: Result) -> None:
         return
     gates = parse_gates(options.gate)
     unseen = request.test if request.test is not None else request.parts.heldout
-    request = replace(request, parts=replace(request.parts, heldout=unseen))
-    saved = result.loaded
-    if options.merge and hasattr(saved.module, "peft_config"):
-        saved = merge_adapter(replace(saved, module=copy_of(saved.module)))
-    original = load_model(model_path(options.model)).module
-    retrains = [] if given.retrain is None else [given.retrain.module]
-    case = case_of(saved, request, retrains, original, options.model, options.base, options.seed)
+    assert unseen is not None  # `check_rows` has seen to it
+    case = case_for(given, as_saved(options, result.loaded), unseen)
     note(f"attacking the result: {', '.join(gate.group for gate in gates)}")
-    result.evidence, result.outcomes = gather(case, choose(case, [gate.group for gate in gates]), gates)
+    evidence, result.outcomes = gather(case, choose(case, [gate.group for gate in gates]), gates)
     if request.test is None:
         note("the unseen rows are those that targets were made from; --test gives others")
+    if len(result.progress.gated) > 1:
+        evidence = replace(evidence, notes=(*evidence.notes, _chosen(given, len(result.progress.gated))))
+    result.evidence = evidence
+
+
+def _chosen(given: Given, states: int) -> str:
+    told = f"the best of {states} states was kept by the same gates, on the same forgotten rows"
+    if given.request.test is None or given.request.parts.heldout is None:
+        return f"{told} and the same unseen ones, which favours it (with --heldout and --test others judge)"
+    return f"{told}, which favours it; the unseen rows that it is judged by here chose nothing"
+
+
+def as_saved(options: UnlearnOptions, loaded: LoadedModel) -> LoadedModel:
+    """The model as OUT will hold it: with its adapter merged where that is asked for."""
+    if options.merge and hasattr(loaded.module, "peft_config"):
+        return merge_adapter(replace(loaded, module=copy_of(loaded.module)))
+    return loaded
+
+
+def case_for(given: Given, loaded: LoadedModel, unseen: Samples) -> Case:
+    """The case of a model of this run, compared with these unseen rows."""
+    options, request = given.options, given.request
+    request = replace(request, parts=replace(request.parts, heldout=unseen))
+    original = load_model(model_path(options.model)).module
+    retrains = [] if given.retrain is None else [given.retrain.module]
+    return case_of(loaded, request, retrains, original, options.model, options.base, options.seed)

@@ -150,6 +150,14 @@ class UnlearnOptions:
             "missed.",
         ),
     ] = None
+    gate_every: Annotated[
+        int | None,
+        Parameter(
+            group=RUN,
+            help="With --gate: attack every so many steps too, and keep the state that does best at the gates "
+            "(fewest missed, then the least excess, then the least loss on rows to keep), not the last one.",
+        ),
+    ] = None
     checkpoint_every: Annotated[int, Parameter(group=RUN, help="Steps between checkpoints.")] = 10
     resume: Resume = False
     out: Annotated[str, Parameter(group=OUTPUT, help="Folder to write; it appears whole or not at all.")]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn import Module
@@ -71,6 +71,8 @@ class Job:
 class Progress:
     """Where a run stands: all of it is in a checkpoint. due: the cost at which the next point is measured.
 
+    gated: what gates said of states on the way; best: the state to be kept, by their rule (`cli.keeping`).
+
     backend: how derivatives are taken. What was chosen at the start counts for the whole run: on another
     machine, or with other memory free, the choice might be another one, and so would the numbers.
     """
@@ -84,6 +86,18 @@ class Progress:
     ended: str | None = None
     snapshot: dict[str, Any] | None = None
     backend: Backend | None = None
+    gated: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+class Between(Protocol):
+    """What is done between two steps, at some of them: it looks at the model and may write into `progress`."""
+
+    def due(self, progress: Progress) -> bool:
+        """Whether it is to be done after the last step of `progress`, and was not yet."""
+
+    def look(self, progress: Progress, params: Vector) -> None:
+        """Do it; the parameters and the random state are as before when it is done."""
 
 
 def gradient(kind: Kind) -> int:
@@ -122,7 +136,15 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
     return prepared, progress
 
 
-def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Bar, pending: Pending) -> None:
+def go_on(
+    job: Job,
+    out: Output,
+    prepared: Prepared,
+    progress: Progress,
+    bar: Bar,
+    pending: Pending,
+    between: Between | None = None,
+) -> None:
     """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
     oracle, backend = build_oracle(
         job.module,
@@ -147,6 +169,9 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
     if progress.snapshot is None:
         prepared.begin(job.module)
     watch.show()
+    if between is not None and between.due(progress):  # it was interrupted in the middle of this
+        between.look(progress, oracle.params)
+        _save(out, job, progress)
     if progress.ended is not None:
         return
     began, earlier, saved = time.perf_counter(), progress.seconds, 0
@@ -161,11 +186,15 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
                 progress.seconds = earlier + time.perf_counter() - began
                 saved += 1
                 asked = job.processes.any(pending.asked)
-                if asked or last.last is not None or saved >= job.every:
+                due = between is not None and between.due(progress)
+                if asked or due or last.last is not None or saved >= job.every:
                     progress.snapshot, saved = last.snapshot(), 0
                     _save(out, job, progress)
                 if asked:
                     raise KeyboardInterrupt
+                if between is not None and due:
+                    began += _looked(between, progress, oracle.params, pending)
+                    _save(out, job, progress)
         progress.peak_bytes = max(progress.peak_bytes, meter.usage.peak_bytes)
     except Diverged as error:
         step = watch.back_to_good(error.step - 1)
@@ -175,6 +204,14 @@ def go_on(job: Job, out: Output, prepared: Prepared, progress: Progress, bar: Ba
         raise
     finally:
         pending.patient = False
+
+
+def _looked(between: Between, progress: Progress, params: Vector, pending: Pending) -> float:
+    """Look, which a signal may break off at once, since the state is saved; how many seconds it took."""
+    start, pending.patient = time.perf_counter(), False
+    between.look(progress, params)
+    pending.patient = True
+    return time.perf_counter() - start
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ofmu.cli.loading import check_alike, check_finite, files_of, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import Bar, bar, note
 from ofmu.cli.scoring import Scorer
-from ofmu.cli.session import Job, Progress, go_on, gradient, last_good, ready
+from ofmu.cli.session import Between, Job, Progress, go_on, gradient, last_good, ready
 from ofmu.cli.shortcut import cut_of, through
 from ofmu.cli.writing import Result, write_result
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
@@ -121,7 +121,8 @@ def _room(given: Given) -> int:
     weights = list(given.loaded.module.parameters())
     whole = sum(p.numel() * p.element_size() for p in weights)
     trained = sum(p.numel() * p.element_size() for p in weights if p.requires_grad)
-    return whole + 2 * 3 * trained
+    copies = 3 if given.options.gate_every is None else 4  # the best state is kept too
+    return whole + 2 * copies * trained
 
 
 def check_numbers(options: UnlearnOptions) -> None:
@@ -133,6 +134,7 @@ def check_numbers(options: UnlearnOptions) -> None:
         ("--steps", options.steps),
         ("--checkpoint-every", options.checkpoint_every),
         ("--micro-batch", options.micro_batch),
+        ("--gate-every", options.gate_every),
     ):
         if count is not None and count < 1:
             raise UserError(f"{name}: found {count}, expected at least 1")
@@ -203,6 +205,8 @@ def load(
 
 
 def _run(given: Given, out: Output, pending: Pending) -> Result:
+    from ofmu.cli.keeping import back_to_best, keeper_of
+
     options, request, loaded = given.options, given.request, given.loaded
     job = _job(given)
     # what is sharded, or reaches into the model by a layer's name or for other texts, needs all of it
@@ -228,8 +232,10 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
         job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)
     note(f"{options.method}: at most {allowed:.0f} gradient-equivalents (batches of {gradient(job.kind)})")
+    keeper = keeper_of(given, loaded)
     with bar(options.method) as shown:
-        _go(job, out, given, loaded, prepared, progress, shown, pending)
+        _go(job, out, given, loaded, prepared, progress, shown, pending, keeper)
+    back_to_best(progress, job.module)
     answers = []
     if options.show_forgotten:
         after_model, retrained = loaded.module, None if given.retrain is None else given.retrain.module
@@ -249,9 +255,10 @@ def _go(
     progress: Progress,
     shown: Bar,
     pending: Pending,
+    keeper: Between | None,
 ) -> None:
     try:
-        go_on(job, out, prepared, progress, shown, pending)
+        go_on(job, out, prepared, progress, shown, pending, keeper)
     except Diverged as error:
         folder, plain = last_good(out), _plain(given, loaded)
         folder.mkdir(exist_ok=True)
@@ -278,6 +285,10 @@ def _job(given: Given) -> Job:
         "--steps": str(options.steps),
         "--autocast": str(options.autocast),
     }
+    if options.gate_every is not None:
+        unseen = given.request.test if parts.heldout is None else parts.heldout
+        identity["--gate-every"] = f"{options.gate_every}: {options.gate}, beside {options.retrain}"
+        identity["the unseen rows of --gate"] = "none" if unseen is None else ids_fingerprint(unseen.ids)
     if given.parallel != "none":
         identity["--parallel"] = f"{given.parallel} on {given.processes.size} processes"
     if options.targets is not None:

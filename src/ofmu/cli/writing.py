@@ -26,8 +26,9 @@ from ofmu.engine.prepare import Prepared
 from ofmu.engine.provenance import Provenance
 from ofmu.engine.requests import Request
 from ofmu.errors import UserError
-from ofmu.evidence.gates import Outcome
-from ofmu.evidence.plan import Evidence
+from ofmu.evidence.gates import RULE, Outcome
+from ofmu.evidence.outcome import Evidence
+from ofmu.report.evidence import EvidenceSection
 from ofmu.report.model import (
     ORIGINAL,
     RETRAIN,
@@ -76,9 +77,12 @@ class Result:
     def reached(self) -> bool:
         """False only for a method with an exit rule, where budget or steps ended before the target held."""
         last, hold = self.progress.points[-1], getattr(self.job.method, "hold", None)
-        if hold is None or last.target is None or self.progress.ended == "the target holds":
+        kept, ended = self.progress.best, self.progress.ended == "the target holds"
+        earlier = kept is not None and kept["step"] != self.progress.events[-1]["step"]
+        if hold is None or last.target is None or (ended and not earlier):
             return True
-        return last.forget_loss >= hold * last.target
+        reached = float(self.after.losses["forget"].mean()) if earlier else last.forget_loss
+        return reached >= hold * last.target
 
     @cached_property
     def rows(self) -> list[ScoreRow]:
@@ -115,6 +119,7 @@ class Result:
         said = [
             *(f"Preparation: {text}." for text in self.prepared.notes),
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
+            *self._kept,
             f"Mean loss on rows to forget: {first['forget'].mean():.3g} before, {last['forget'].mean():.3g} "
             f"after{level}.",
             f"Mean loss on rows to keep: {first['retain'].mean():.3g} before, {last['retain'].mean():.3g} after.",
@@ -127,6 +132,18 @@ class Result:
                 "(0.5: not at all; above: remembered; below: over-forgotten)."
             )
         return said
+
+    @property
+    def _kept(self) -> list[str]:
+        """Which state was kept, as a sentence; nothing where it is the last anyway."""
+        progress = self.progress
+        if progress.best is None:
+            return []
+        return [
+            f"Of {len(progress.gated)} states that were attacked on the way, the one after step "
+            f"{progress.best['step']} of {progress.events[-1]['step']} was kept; "
+            f"{progress.best['standing']['missed']} gates were missed there."
+        ]
 
     @property
     def _retrained(self) -> list[str]:
@@ -156,7 +173,12 @@ class Result:
     @property
     def attacked(self) -> dict[str, Any]:
         """What attacks found, as JSON; empty where none was asked for."""
-        return {} if self.evidence is None else {"evidence": plain_evidence(self.evidence, self.outcomes)}
+        if self.evidence is None:
+            return {}
+        found, best = plain_evidence(self.evidence, self.outcomes), self.progress.best
+        if best is not None:
+            found["states"] = {"rule": RULE, "kept": best["step"], "attacked": self.progress.gated}
+        return {"evidence": found}
 
 
 def write_result(result: Result, folder: Path) -> None:
@@ -274,5 +296,12 @@ def page_of(result: Result) -> Page:
         config["command"],
         limits=limits,
         config=json.dumps(config, indent=1, ensure_ascii=False),
-        evidence=None if result.evidence is None else evidence_section(result.evidence, result.outcomes),
+        evidence=_evidence(result),
     )
+
+
+def _evidence(result: Result) -> EvidenceSection | None:
+    best, gated = result.progress.best, result.progress.gated
+    if result.evidence is None:
+        return None
+    return evidence_section(result.evidence, result.outcomes, gated, 0 if best is None else best["step"])

@@ -1,4 +1,4 @@
-"""Attacks that train shadows: LiRA and RMIA against retrained models, U-LiRA against unlearned ones."""
+"""Attacks that train shadows: LiRA and RMIA against retrained models, U-LiRA and KLoM against unlearned ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from torch.nn import Module
 
 from ..attacks import LeftOut, auc_with_error, offline_lira, rmia, u_lira, u_lira_left_out
 from ..engine.targets import Rows
+from ..metrics import klom, normal_klom
+from ..metrics.score import Floats
 from ..tasks import Samples
 from .case import Case
 from .finding import Finding, Pair, judged
 from .rows import joined
-from .shadows import Setup, Shadow, scores_of, shadow_scores
+from .shadows import Setup, Shadow, scores_before, scores_of, shadow_scores
 
 FEWEST, MOST, USUAL = 8, 64, 16  # shadows
+KLOM = Finding(
+    "klom",
+    "membership",
+    "Over many runs of the method: do forgotten rows' margins move away from retrained models' (KLoM)?",
+)
 
 
 def against_retrained(case: Case) -> list[Finding]:
@@ -34,8 +41,7 @@ def against_retrained(case: Case) -> list[Finding]:
     number = setup.number or USUAL
     forget, heldout = len(case.forget), len(case.heldout)
     pool = joined([case.forget, case.heldout])
-    shadows = [_shadow(case, setup, pool, j) for j in range(number)]
-    phi, log_p = shadow_scores(shadows, setup.root, setup.jobs, _watched(setup, len(shadows)))
+    phi, log_p = retrained_scores(case, setup, pool, number)
     order = np.random.default_rng(case.seed).permutation(heldout) + forget
     others, unseen = order[: heldout // 2], order[heldout // 2 :]
 
@@ -54,6 +60,12 @@ def against_retrained(case: Case) -> list[Finding]:
         replace(_asked(case, lira, lira_of), extra=said),
         replace(_asked(case, ratio, rmia_of), extra=(*said, f"{len(others)} other unseen rows")),
     ]
+
+
+def retrained_scores(case: Case, setup: Setup, pool: Samples, number: int) -> tuple[Floats, Floats]:
+    """(φ, log p) of `number` shadows that were trained on the kept rows alone, of the pool's rows."""
+    shadows = [_shadow(case, setup, pool, j) for j in range(number)]
+    return shadow_scores(shadows, setup.root, setup.jobs, _watched(setup, len(shadows)))
 
 
 def against_unlearned(case: Case) -> list[Finding]:
@@ -82,6 +94,49 @@ def against_unlearned(case: Case) -> list[Finding]:
 
     found = _asked(case, finding, scores)
     return [replace(found, extra=(method_words(u_lira_left_out(phi, gone, ~gone)),))]
+
+
+def margins_apart(case: Case) -> list[Finding]:
+    """KLoM: over many runs of the method on this very request, how far each row's margin is from Retrain's.
+
+    As many models a side: retrained ones (those of `against_retrained`) and ones that were trained on all rows and
+    unlearned the forget rows. A row's score is ± KL(margins over retrainings ‖ margins over runs of the method) of
+    fitted normal distributions (`metrics.normal_klom`), with the sign of the mean margin's shift, so that both
+    sides are seen; the histograms of KLoM itself, which `extra` gives, need some 100 models a side. With few it
+    is large even where nothing is left, of forgotten and unseen rows alike: these are compared, and one half of
+    the retrained models with the other. It judges the method, not the one model. Control: the same models before
+    they unlearned. Source: Georgiev et al. 2024, arXiv 2410.23232.
+    """
+    setup = case.shadows
+    if setup is None or setup.how is None or case.recipe is None:
+        return [replace(KLOM, missing="nothing says how the model was trained and unlearned")]
+    number, n = setup.number or USUAL, len(case.forget)
+    pool = joined([case.forget, case.heldout])
+    gold = retrained_scores(case, setup, pool, number)[0]
+    first = np.r_[np.ones(n, dtype=bool), np.zeros(len(case.heldout), dtype=bool)]
+    shadows = [_shadow(case, setup, pool, number + j, first) for j in range(number)]
+    ours = shadow_scores(shadows, setup.root, setup.jobs, _watched(setup, len(shadows)))[0]
+    return [klom_finding(ours, gold, scores_before(shadows, setup.root), n)]
+
+
+def klom_finding(ours: Floats, gold: Floats, before: Floats, n: int) -> Finding:
+    """The finding of `margins_apart` from margins [models, rows]: of the method, of Retrain, before unlearning.
+
+    n: the first so many rows are the forgotten ones.
+    """
+    sides = ((ours, gold), (gold[::2], gold[1::2]), (before, gold))
+    try:
+        scores = [np.sign(a.mean(axis=0) - b.mean(axis=0)) * normal_klom(a, b) for a, b in sides]
+    except ValueError as error:
+        return replace(KLOM, missing=str(error))
+    values = [klom(*pair).values for pair in sides]
+    words = [f"{each[:n].mean():.2f} and {each[n:].mean():.2f}" for each in values]
+    said = (
+        f"the method over {len(ours)} models a side: mean KLoM of forgotten and unseen rows {words[0]} nats; half "
+        f"of the retrained against the others {words[1]}; before unlearning {words[2]}"
+    )
+    found, floor, control = ((each[:n], each[n:]) for each in scores)
+    return judged(replace(KLOM, extra=(said,)), found, [floor], control)
 
 
 def design(rows: int, shadows: int, seed: int) -> np.ndarray:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
-from .case import Case, ask, gradient_scores, image_scores, text_scores
-from .finding import Finding, judged
+from scipy.stats import ks_2samp, wasserstein_distance
+from torch.nn import Module
 
+from ..attacks import svc_attack, svc_scores, true_confidence
+from ..engine.measuring import image_logits
+from ..engine.prepare import labels_of
+from ..metrics.score import Floats
+from ..tasks import Samples
+from .case import Case, ask, gradient_scores, image_scores, some, text_scores
+from .finding import Finding, Pair, judged
+
+SVC_ROWS = 1000  # of each side that the kernel machine is fitted on: its time grows with the square
 QUESTIONS = {
     "loss": "Do the losses (or, which is the same order, the confidences) of the forgotten rows give them away?",
     "entropy": "Is the model more certain on the forgotten rows than on unseen ones?",
     "modified-entropy": "The same, with the true label known?",
     "learnt-logistic": "Does a linear rule learnt from kept against unseen rows pick out the forgotten ones?",
     "learnt-svc": "Does a non-linear rule learnt in the same way pick them out?",
+    "svc": "Does the kernel machine of the SalUn protocol, on the confidence alone, pick them out?",
     "min-k": "Are the least likely words of the forgotten texts less unlikely than those of unseen texts?",
     "min-k++": "The same, beside what else the model would have said there?",
     "zlib": "Are the forgotten texts likelier than their own complexity explains?",
@@ -31,7 +43,7 @@ def one_query(case: Case) -> list[Finding]:
         before = None if case.original is None else look(case, case.original)
     except ValueError as error:
         return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error))]
-    return [
+    found = [
         judged(
             Finding(name, "elicitation" if name == "extraction" else "membership", QUESTIONS[name]),
             pair,
@@ -40,6 +52,45 @@ def one_query(case: Case) -> list[Finding]:
         )
         for name, pair in ours.items()
     ]
+    distances = _distances(ours["loss"][0], [each["loss"][0] for each in gold])
+    found = [replace(each, extra=distances) if each.attack == "loss" else each for each in found]
+    return [*found, svc(case)] if case.kind == "image" else found
+
+
+def _distances(ours: Floats, gold: Sequence[Floats]) -> tuple[str, ...]:
+    """How far the forgotten rows' scores lie from Retrain's, and how far two retrained models' lie apart."""
+    if not gold:
+        return ()
+    pairs = [(ours, each) for each in gold], [(a, b) for i, a in enumerate(gold) for b in gold[:i]]
+    words = [
+        f"W1 {sum(wasserstein_distance(*p) for p in group) / len(group):.3f} nats, "
+        f"KS {sum(ks_2samp(*p).statistic for p in group) / len(group):.2f}"
+        for group in pairs
+        if group
+    ]
+    return (f"forgotten rows beside a retrained model's: {'; two retrained models: '.join(words)}",)
+
+
+def svc(case: Case) -> Finding:
+    """The kernel machine on the true-label confidence; `extra` has the protocol's MIA of every model."""
+    said: list[str] = []
+
+    def scores(module: Module) -> Pair:
+        forget, heldout, retain = (
+            _confidences(module, part) for part in (case.forget, case.heldout, some(case.parts.retain, SVC_ROWS))
+        )
+        said.append(f"{svc_attack(retain, heldout, forget, most=SVC_ROWS).mia:.1f} %")
+        return svc_scores(retain, heldout, forget, case.seed, SVC_ROWS)
+
+    found = ask(case, Finding("svc", "membership", QUESTIONS["svc"]), scores)
+    if found.missing is not None:
+        return found
+    others = f"; other models: {', '.join(said[1:])}" if said[1:] else ""
+    return replace(found, extra=(f"MIA, the share of forgotten rows that it calls unseen: {said[0]}{others}",))
+
+
+def _confidences(module: Module, part: Samples) -> Floats:
+    return true_confidence(image_logits(module, part).double().numpy(), labels_of(part).numpy())
 
 
 def gradient_norm(case: Case) -> list[Finding]:

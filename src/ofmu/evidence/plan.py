@@ -9,16 +9,14 @@ from dataclasses import dataclass, field, replace
 from ..errors import UserError
 from ..tasks import Kind
 from .case import Case
-from .elicit import DRAWS, LONGEST, QUESTIONS, elicit
-from .ensembles import FEWEST, MOST, USUAL, against_retrained, against_unlearned
-from .finding import Finding, corrected
+from .elicit import elicit
+from .ensembles import FEWEST, MOST, USUAL, against_retrained, against_unlearned, margins_apart
+from .finding import Finding
 from .inside import inside
 from .membership import gradient_norm, one_query
 from .relearning import BATCH, STEPS, relearning
-from .statistics import POWER, detectable_auc, detectable_tpr
+from .sampling import DRAWS, LONGEST, QUESTIONS
 from .weights import adapter, disturb, interpolate, quantise
-
-FPR = (0.01, 0.001)
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,15 @@ def _leak_cost(case: Case) -> float:
     return len(case.models) * 2 * QUESTIONS * DRAWS * LONGEST / 3 / 10
 
 
+def _elicit_cost(case: Case) -> float:
+    return (6 + len(case.probes)) * _look(case) + _leak_cost(case)
+
+
+def _klom_cost(case: Case) -> float:
+    """One model a side: retrained; and trained on all rows and unlearned."""
+    return 0.0 if _u_lira_cost(case) == 0 else _lira_cost(case) + _u_lira_cost(case)
+
+
 def _lira_cost(case: Case) -> float:
     """One shadow, trained on the kept rows."""
     return 0.0 if case.recipe is None or case.shadows is None else case.recipe.epochs * len(case.parts.retain)
@@ -70,10 +77,10 @@ def _relearn(case: Case) -> list[Finding]:
 
 # the strongest first, after the cheapest: the order in which a budget is spent
 ATTACKS: dict[str, Attack] = {
-    "mia": Attack("membership from answers alone", lambda c: 2 * _look(c), one_query),
+    "mia": Attack("membership from answers alone", lambda c: 3 * _look(c), one_query),
     "relearn": Attack("relearning from a few forgotten, kept or new rows", _relearn_cost, _relearn),
     "quantise": Attack("rounding the weights to 8 and 4 bits", lambda c: 2 * _look(c), quantise),
-    "elicit": Attack("other ways to ask", lambda c: 6 * _look(c) + _leak_cost(c), elicit, kinds=("text",)),
+    "elicit": Attack("other ways to ask", _elicit_cost, elicit, kinds=("text",)),
     "adapter": Attack("taking an adapter off; bfloat16", lambda c: 2 * _look(c), adapter),
     "interpolate": Attack("a quarter of the way to the original", _look, interpolate, needs_original=True),
     "inside": Attack("probes, logit lens, CKA, direction ablation", lambda c: 6 * _look(c), inside),
@@ -83,6 +90,13 @@ ATTACKS: dict[str, Attack] = {
         "membership against shadows that unlearned too", _u_lira_cost, against_unlearned, trains=True
     ),
     "lira": Attack("LiRA and RMIA against retrained shadows", _lira_cost, against_retrained, trains=True),
+    "klom": Attack(
+        "margins over many runs, beside as many retrainings (KLoM)",
+        _klom_cost,
+        margins_apart,
+        kinds=("image",),
+        trains=True,
+    ),
 }
 
 
@@ -163,94 +177,3 @@ def run(case: Case, plan: Plan) -> Iterator[tuple[str, list[Finding]]]:
         if name in plan.shadows and setup is not None:
             setup = replace(setup, number=plan.shadows[name])
         yield name, ATTACKS[name].run(replace(case, shadows=setup))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A finished run: findings corrected for their number, what was left out, and what was known beforehand."""
-
-    findings: tuple[Finding, ...]
-    left_out: dict[str, str]
-    before: tuple[str, ...]
-    forget: int
-    heldout: int
-    retrains: int
-    original: bool
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def detected(self) -> list[Finding]:
-        """The findings that say something is left, or stands out."""
-        return [found for found in self.findings if found.verdict in ("remembered", "over-forgotten")]
-
-    @property
-    def verdict(self) -> list[str]:
-        """The run in two or three sentences that say no more than was tested."""
-        answered = [found for found in self.findings if found.verdict in ("not detected", "blind")]
-        tested = len(answered) + len(self.detected)
-        said = [
-            f"{len(self.detected)} of {tested} attacks that gave an answer found a trace (5 % for all together)."
-        ]
-        said += [f"{found.attack}: {found.words}" for found in self.detected]
-        if tested and not self.detected:
-            said.append(
-                "Not detected is not proof of absence: smaller traces, and other attacks, were not tested."
-            )
-        blind = [found.attack for found in answered if found.verdict == "blind"]
-        if blind:
-            said.append(f"Not even the original model is caught by {', '.join(blind)}: they say nothing here.")
-        return said
-
-
-def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence:
-    """The findings of a run, corrected."""
-    return Evidence(
-        tuple(corrected(findings)),
-        dict(plan.left_out),
-        tuple(power_words(len(case.forget), len(case.heldout))),
-        len(case.forget),
-        len(case.heldout),
-        len(case.retrains),
-        case.original is not None,
-        tuple(_notes(case)),
-    )
-
-
-def power_words(forget: int, heldout: int) -> list[str]:
-    """What these numbers of rows can show at all: said before a run."""
-    auc = detectable_auc(forget, heldout)
-    rows = f"{forget} forgotten and {heldout} held-out rows"
-    said = [
-        f"{rows} detect no leak with power {POWER:g}"
-        if auc is None
-        else f"{rows} detect an AUC of {auc:.3f} or more (or {1 - auc:.3f} or less) with power {POWER:g}, "
-        "in one test at the 5 % level"
-    ]
-    for fpr in FPR:
-        if heldout < 1 / fpr:
-            said.append(
-                f"a false-positive rate of {fpr:.1%} is not resolvable: it takes {1 / fpr:.0f} held-out rows"
-            )
-            continue
-        rate = detectable_tpr(fpr, forget)
-        if rate is not None:
-            said.append(
-                f"at a false-positive rate of {fpr:.1%}, finding {rate:.1%} of the forgotten rows is detectable"
-            )
-    return said
-
-
-def _notes(case: Case) -> list[str]:
-    if not case.retrains:
-        return ["no retrained model was given: forgotten and held-out rows may differ by themselves"]
-    if len(case.retrains) == 1:
-        return [
-            "one retrained model: how far two of them differ by their seeds is not known, and not in the errors"
-        ]
-    if len(case.retrains) < 5:
-        return [
-            f"{len(case.retrains)} retrained models: if seeds shift them as a whole, which they do not where "
-            "forgotten and unseen rows are of one kind, false alarms are more frequent than said; five or more "
-            "settle it"
-        ]
-    return []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ..data.encode import TextSamples
-from ..data.records import content_id
+from ..data.records import Record, content_id
 from ..engine.hashing import ids_fingerprint
 from ..engine.requests import image_keys
 from ..engine.targets import Rows
@@ -46,3 +46,16 @@ def rows_fingerprint(samples: Samples) -> str:
     if isinstance(plain, TensorSamples):
         return ids_fingerprint(image_keys(plain))
     return ids_fingerprint(content_id(plain.records.record(row).content) for row in range(len(plain)))
+
+
+def records_of(samples: Samples) -> list[Record]:
+    """The records behind text rows; ValueError for other rows, and for texts that are no questions."""
+    if isinstance(samples, Rows):
+        inner = records_of(samples.samples)
+        return [inner[row] for row in samples.rows]
+    if not isinstance(samples, TextSamples):
+        raise ValueError(f"rows of {type(samples).__name__} have no text that could be asked otherwise")
+    found = [samples.records.record(row) for row in range(len(samples))]
+    if any(record.text is not None for record in found):
+        raise ValueError("plain texts are no questions that could be asked otherwise")
+    return found

@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .. import __version__
 from ..attacks import scaled_confidence, scaled_loss
 from ..benchmarks.experiment import Budget, run_method
 from ..benchmarks.study import one_thread
+from ..engine.checkpoint import load_state, save_state
 from ..engine.hashing import model_fingerprint
 from ..engine.measuring import image_logits, sample_losses
 from ..engine.networks import network_name
@@ -29,7 +31,7 @@ from ..metrics.score import Floats
 from ..tasks import Kind, Method, Samples
 from .rows import joined, rows_fingerprint
 
-FILE = "scores.npz"
+FILE, MODEL = "scores.npz", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Shadow:
         start = model_fingerprint(self.template) if not self.scratch else _architecture(self.template)
         parts = {"retain": self.retain, "pool": self.pool, "forget": self.forget, "heldout": self.heldout}
         return {
-            "what": "shadow scores",
+            "what": "shadow scores" if self.how is None else "shadow scores, before and after",
             "version": __version__,
             "start": start,
             "scratch": self.scratch,
@@ -98,13 +100,29 @@ class Shadow:
             else [repr(self.how.method), self.how.budget, self.how.batch, self.how.steps],
         }
 
-    def make(self, folder: Path) -> None:
-        """Train, unlearn, look at the pool, and write the scores."""
+    def trained(self, store: Path) -> Module:
+        """The model before it unlearns. An image model is kept: other methods unlearn from it too."""
         module = fresh_like(self.template, self.recipe.seed) if self.scratch else copy.deepcopy(self.template)
         module.requires_grad_(True)
-        loss = BASE_LOSSES[self.kind]
         rows = self.retain if self.forget is None else joined([self.retain, self.forget])
-        trained(module, rows, loss, self.recipe)
+        if self.kind == "text" or self.how is None:
+            trained(module, rows, BASE_LOSSES[self.kind], self.recipe)
+            return module
+
+        def make(folder: Path) -> None:
+            trained(module, rows, BASE_LOSSES[self.kind], self.recipe)
+            save_state(folder / MODEL, {"model": module.state_dict()})
+
+        names = ("version", "start", "scratch", "recipe")
+        key = {"what": "shadow model", "rows": rows_fingerprint(rows), **{n: self.key()[n] for n in names}}
+        folder = Store(store).get_or_make(key, make, note=f"shadow model, seed {self.recipe.seed}")
+        module.load_state_dict(load_state(folder / MODEL)["model"])
+        return module
+
+    def make(self, store: Path, folder: Path) -> None:
+        """Train, unlearn, look at the pool, and write the scores."""
+        module = self.trained(store)
+        before = scores_of(module, self.kind, self.pool)[0] if self.how is not None else np.empty(0)
         if self.how is not None and self.forget is not None:
             parts = Parts(self.forget, self.retain, self.heldout)
             base = None if self.scratch else copy.deepcopy(self.template)
@@ -119,7 +137,7 @@ class Shadow:
                 module, prepared, parts, self.how.method, Budget(self.how.budget, self.how.steps)
             ).model
         phi, log_p = scores_of(module, self.kind, self.pool)
-        np.savez(folder / FILE, phi=phi, log_p=log_p)
+        np.savez(folder / FILE, phi=phi, log_p=log_p, before=before)
 
 
 def scores_of(module: Module, kind: Kind, samples: Samples) -> tuple[Floats, Floats]:
@@ -158,8 +176,15 @@ def shadow_scores(
     return np.stack([each["phi"] for each in loaded]), np.stack([each["log_p"] for each in loaded])
 
 
+def scores_before(shadows: Sequence[Shadow], store: Path) -> Floats:
+    """φ [shadows, pool rows] of shadows that unlearned, from before they did; those of `shadow_scores`."""
+    return np.stack([np.load(_made(store, shadow) / FILE)["before"] for shadow in shadows])
+
+
 def _made(store: Path, shadow: Shadow) -> Path:
-    return Store(store).get_or_make(shadow.key(), shadow.make, note=f"shadow, seed {shadow.recipe.seed}")
+    return Store(store).get_or_make(
+        shadow.key(), partial(shadow.make, store), note=f"shadow, seed {shadow.recipe.seed}"
+    )
 
 
 def _architecture(module: Module) -> str:

@@ -15,7 +15,7 @@ from ofmu.metrics.classification import (
 from ofmu.metrics.compare import reference_free
 from ofmu.metrics.difficulty import Memorisation, fold_gap, memorisation_score
 from ofmu.metrics.fluency import perplexity, repeated_ngrams, repetition_rate
-from ofmu.metrics.margins import KLoM, klom, margins
+from ofmu.metrics.margins import KLoM, klom, margins, normal_klom
 from ofmu.metrics.membership import (
     gradient_norm,
     min_k,
@@ -84,6 +84,7 @@ __all__ = [
     "min_k",
     "min_k_plus_plus",
     "model_utility",
+    "normal_klom",
     "normalised_probability",
     "per_sample_confidence_gap",
     "per_sample_nll_error",

@@ -23,9 +23,22 @@ class Tested:
 
 
 @dataclass(frozen=True)
+class State:
+    """A state on the way of a run as a line of a table: what the gates said of it."""
+
+    step: str
+    missed: str
+    excess: str
+    retain_loss: str
+    words: str
+    kept: bool
+
+
+@dataclass(frozen=True)
 class EvidenceSection:
     """What attacks found. summary: two or three sentences; gates: one sentence each, with whether it held;
     before: what the numbers of rows can show at all; left_out: attack → why it was not run; notes: assumptions.
+    rule, history: by what, and from which states, the model was chosen; empty where it is a run's last.
     """
 
     summary: Sequence[str]
@@ -34,3 +47,5 @@ class EvidenceSection:
     left_out: Mapping[str, str]
     notes: Sequence[str] = ()
     gates: Sequence[tuple[bool, str]] = ()
+    rule: str = ""
+    history: Sequence[State] = ()

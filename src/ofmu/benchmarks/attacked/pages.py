@@ -1,0 +1,86 @@
+"""Evidence of benchmarks and controls as Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ...report.scores import write_text
+from .controls import Alarms, Outcome, each_attack
+from .rows import Row, looks, reasons, table
+
+ABOUT = """Each cell is the attack's AUC minus its mean over the retrained models, ± its standard error: above 0
+remembered, below over-forgotten. **Bold**: detected at 5 %, corrected for all attacks on that model (Holm).
+*blind*: the attack does not find the original either. "Retrain (2nd)" is a further retrained model: it should be
+plain. What is not bold was not detected at that error; nothing here says that nothing is left."""
+CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
+forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. p is of that attack
+alone; **bold** below .05. *Alarms*: retrained models, each beside {gold} others, that the attack tells from them
+at 5 % before correction; one in twenty should be."""
+
+
+def section(title: str, command: str, made: str, about: Sequence[str], models: Mapping[str, Sequence[Row]]) -> str:
+    """One modality: what it is, methods × attacks, and what follows."""
+    extra = [f"- {name}, u-lira: {row.extra[0]}" for name, row in _shadowed(models)]
+    blocks = [f"## {title}", f"    {command}\n\n{made}", *about, ABOUT, "\n".join(table(models))]
+    blocks += ["\n".join(extra)] if extra else []
+    blocks.append("\n".join(f"- {sentence}" for sentence in looks(models)))
+    if untested := reasons(models):
+        blocks.append("Not tested:\n\n" + "\n".join(f"- {why}" for why in untested))
+    return "\n\n".join(blocks)
+
+
+def _shadowed(models: Mapping[str, Sequence[Row]]) -> list[tuple[str, Row]]:
+    return [(name, row) for name, rows in models.items() for row in rows if row.attack == "u-lira" and row.extra]
+
+
+def write_sections(out: Path, name: str, text: str) -> Path:
+    """Put a modality's section into out/evidence.md, beside those of earlier runs (kept in out/evidence.json)."""
+    kept, file = out / "evidence.json", out / "evidence.md"
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    found[name] = text
+    write_text(kept, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    write_text(file, "\n\n".join(["# Evidence: methods × attacks", *(found[n] for n in sorted(found))]) + "\n")
+    return file
+
+
+def controls_page(
+    command: str,
+    made: str,
+    gold: int,
+    positive: Mapping[str, Sequence[Outcome]],
+    negative: Mapping[str, tuple[Alarms, Sequence[Sequence[Outcome]]]],
+) -> str:
+    """Controls by attack, and the pooled false alarms. positive: by control; negative: by kind of model."""
+    lines = ["| attack | " + " | ".join(f"{name}: AUC (p)" for name in positive) + " | alarms |"]
+    lines.append("|---" * (len(positive) + 2) + "|")
+    counts: dict[str, tuple[int, int]] = {}
+    for _, seeds in negative.values():
+        counts |= each_attack(seeds)
+    names = dict.fromkeys([each.attack for rows in positive.values() for each in rows] + list(counts))
+    for name in names:
+        cells = [_control(name, rows) for rows in positive.values()]
+        alarms, tests = counts.get(name, (0, 0))
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {f'{alarms} of {tests}' if tests else '–'} |")
+    said = [f"- {kind}: {_alarms(found)}" for kind, (found, _) in negative.items()]
+    blocks = ["# Evidence: controls of the attacks", f"    {command}\n\n{made}", CONTROLS.format(gold=gold)]
+    return "\n\n".join([*blocks, "\n".join(lines), "## False alarms, all attacks pooled", "\n".join(said)]) + "\n"
+
+
+def _control(name: str, rows: Sequence[Outcome]) -> str:
+    row = next((row for row in rows if row.attack == name), None)
+    if row is None or row.auc is None or row.p is None:
+        return "–"
+    text = f"{row.auc:.2f} ({row.p:.1g})"
+    return f"**{text}**" if row.p < 0.05 else text
+
+
+def _alarms(found: Alarms) -> str:
+    seeds = "–" if math.isnan(found.by_seed) else f"{found.by_seed:.2f}"
+    return (
+        f"{found.alarms} of {found.tests} tests, {found.rate:.1%} [{found.low:.1%}, {found.high:.1%}]; nominal "
+        f"5 %: binomial p {found.p:.2f} as if all were independent, {seeds} by a t test of the seeds' rates; "
+        f"after Holm's correction {found.families} of {found.seeds} seeds have an alarm (p {found.families_p:.2f})"
+    )

@@ -1,0 +1,129 @@
+"""What attacks find of a model, group by group through the store, and methods × attacks as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...engine.store import Store
+from ...evidence.case import Case
+from ...evidence.finding import Finding
+from ...evidence.plan import choose, run
+from ...evidence.rows import rows_fingerprint
+from ...evidence.statistics import LEVEL, holm
+from ..tofu_references import kept_json
+
+CODE = 1  # of these rows: raised when they change, so that stored ones are not taken for new ones
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack on one model. leak: its AUC minus the retrained models'; error: its standard error.
+
+    p: before correction. blind: the attack does not find the original either. missing: why there are no numbers.
+    """
+
+    attack: str
+    family: str
+    auc: float | None = None
+    leak: float | None = None
+    error: float | None = None
+    p: float | None = None
+    blind: bool = False
+    extra: tuple[str, ...] = ()
+    missing: str | None = None
+
+
+def row_of(found: Finding) -> Row:
+    """A finding's numbers."""
+    if found.model is None:
+        return Row(found.attack, found.family, missing=found.missing)
+    error = found.model.spread if found.against is None else found.against.error
+    blind = replace(found, adjusted=1.0).verdict == "blind"
+    return Row(found.attack, found.family, found.model.auc, found.leak, error, found.p, blind, found.extra)
+
+
+def attacked(
+    case: Case, groups: Sequence[str], store: Store, key: Mapping[str, object], title: str, say: Say
+) -> list[Row]:
+    """All rows of a model: groups of attacks one after the other, each from the store where it is there.
+
+    key: what the models of the case are; the rows they are attacked with are added.
+    """
+    plan, rows = choose(case, groups), []
+    parts = {"forget": case.forget, "retain": case.parts.retain, "heldout": case.heldout}
+    whole = {
+        "made": "attacked model",
+        "code": [__version__, CODE],
+        **key,
+        "rows": {name: rows_fingerprint(part) for name, part in parts.items()},
+        "shadows": None if case.shadows is None else case.shadows.number,
+        "seed": case.seed,
+    }
+    for group in plan.chosen:
+        one = replace(plan, chosen=(group,))
+
+        def make(_: Path, one: Any = one, group: str = group) -> dict[str, Any]:
+            say(f"{title}: {group}")
+            return {"rows": [asdict(row_of(found)) for _, group in run(case, one) for found in group]}
+
+        found = kept_json(store, {**whole, "group": group}, make, f"{title}: {group}")[1]["rows"]
+        rows += [Row(**{**each, "extra": tuple(each["extra"])}) for each in found]
+    rows += [Row(name, "", missing=why) for name, why in plan.left_out.items() if name in groups]
+    return rows
+
+
+def detected(rows: Sequence[Row]) -> dict[str, float]:
+    """By attack, the corrected p-value of what is detected among all attacks on a model."""
+    adjusted = holm({row.attack: row.p for row in rows if row.p is not None})
+    return {name: p for name, p in adjusted.items() if p < LEVEL}
+
+
+def table(models: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Markdown: an attack a line, a model a column; detections bold."""
+    names = list(dict.fromkeys(row.attack for rows in models.values() for row in rows))
+    lines = ["| attack | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
+    caught = {name: detected(rows) for name, rows in models.items()}
+    for attack in names:
+        cells = []
+        for model, rows in models.items():
+            row = next((row for row in rows if row.attack == attack), None)
+            cells.append("–" if row is None else _cell(row, attack in caught[model]))
+        lines.append(f"| {attack} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(row: Row, caught: bool) -> str:
+    if row.leak is None or row.error is None:
+        return "not tested"
+    text = f"{row.leak:+.3f} ± {row.error:.3f}"
+    return f"**{text}**" if caught else f"*blind* {text}" if row.blind else text
+
+
+def looks(models: Mapping[str, Sequence[Row]]) -> list[str]:
+    """A sentence a model: nothing found, found from its answers, or only once it is disturbed or opened."""
+    said = []
+    for name, rows in models.items():
+        caught = detected(rows)
+        families = {row.family for row in rows if row.attack in caught}
+        if not caught:
+            said.append(f"{name}: no attack detects a trace, at the power that ± gives.")
+        elif "membership" in families:
+            said.append(f"{name}: its answers alone give the rows away ({', '.join(caught)}).")
+        else:
+            said.append(f"{name} **only looks forgotten**: {', '.join(caught)} bring the rows back.")
+    return said
+
+
+def reasons(models: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Why cells say "not tested"."""
+    found: dict[str, list[str]] = {}
+    for name, rows in models.items():
+        for row in rows:
+            if row.missing is not None:
+                found.setdefault(f"{row.attack}: {row.missing}", []).append(name)
+    return [f"{why} ({', '.join(names)})" for why, names in found.items()]

@@ -1,0 +1,104 @@
+"""A finished run of attacks: what it found, and in words what these numbers of rows can show at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .case import Case
+from .finding import Finding, corrected
+from .plan import Plan
+from .statistics import POWER, detectable_auc, detectable_tpr
+
+FPR = (0.01, 0.001)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A finished run: findings corrected for their number, what was left out, and what was known beforehand."""
+
+    findings: tuple[Finding, ...]
+    left_out: dict[str, str]
+    before: tuple[str, ...]
+    forget: int
+    heldout: int
+    retrains: int
+    original: bool
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def detected(self) -> list[Finding]:
+        """The findings that say something is left, or stands out."""
+        return [found for found in self.findings if found.verdict in ("remembered", "over-forgotten")]
+
+    @property
+    def verdict(self) -> list[str]:
+        """The run in two or three sentences that say no more than was tested."""
+        answered = [found for found in self.findings if found.verdict in ("not detected", "blind")]
+        tested = len(answered) + len(self.detected)
+        said = [
+            f"{len(self.detected)} of {tested} attacks that gave an answer found a trace (5 % for all together)."
+        ]
+        said += [f"{found.attack}: {found.words}" for found in self.detected]
+        if tested and not self.detected:
+            said.append(
+                "Not detected is not proof of absence: smaller traces, and other attacks, were not tested."
+            )
+        blind = [found.attack for found in answered if found.verdict == "blind"]
+        if blind:
+            said.append(f"Not even the original model is caught by {', '.join(blind)}: they say nothing here.")
+        return said
+
+
+def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence:
+    """The findings of a run, corrected."""
+    return Evidence(
+        tuple(corrected(findings)),
+        dict(plan.left_out),
+        tuple(power_words(len(case.forget), len(case.heldout))),
+        len(case.forget),
+        len(case.heldout),
+        len(case.retrains),
+        case.original is not None,
+        tuple(_notes(case)),
+    )
+
+
+def power_words(forget: int, heldout: int) -> list[str]:
+    """What these numbers of rows can show at all: said before a run."""
+    auc = detectable_auc(forget, heldout)
+    rows = f"{forget} forgotten and {heldout} held-out rows"
+    said = [
+        f"{rows} detect no leak with power {POWER:g}"
+        if auc is None
+        else f"{rows} detect an AUC of {auc:.3f} or more (or {1 - auc:.3f} or less) with power {POWER:g}, "
+        "in one test at the 5 % level"
+    ]
+    for fpr in FPR:
+        if heldout < 1 / fpr:
+            said.append(
+                f"a false-positive rate of {fpr:.1%} is not resolvable: it takes {1 / fpr:.0f} held-out rows"
+            )
+            continue
+        rate = detectable_tpr(fpr, forget)
+        if rate is not None:
+            said.append(
+                f"at a false-positive rate of {fpr:.1%}, finding {rate:.1%} of the forgotten rows is detectable"
+            )
+    return said
+
+
+def _notes(case: Case) -> list[str]:
+    if not case.retrains:
+        return ["no retrained model was given: forgotten and held-out rows may differ by themselves"]
+    if len(case.retrains) == 1:
+        return [
+            "one retrained model: how far two of them differ by their seeds is not known, and not in the errors"
+        ]
+    if len(case.retrains) < 5:
+        return [
+            f"{len(case.retrains)} retrained models: if seeds shift them as a whole, which they do not where "
+            "forgotten and unseen rows are of one kind, false alarms are more frequent than said; five or more "
+            "settle it"
+        ]
+    return []
