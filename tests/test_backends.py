@@ -195,9 +195,10 @@ def test_probes_restore_parameters_and_buffers_bit_for_bit_and_dropout_is_off(ba
     [("exact", 6, 18, 48), ("mixed", 6, 12, 42), ("forward", 4, 12, 32), ("central", 6, 18, 48)],
 )
 def test_a_printed_iteration_makes_exactly_the_derivatives_that_it_needs(backend, phi, push, total):
-    samples = images(8, 1)
-    samples.pixels = samples.pixels.float()
-    given = task(samples, samples)
+    forget, retain = images(8, 1), images(8, 2)  # of the same gradient twice there is no angle to change
+    for samples in (forget, retain):
+        samples.pixels = samples.pixels.float()
+    given = task(forget, retain)
     oracle = TorchOracle(_smooth(), **BACKENDS[backend])
     method = OFMU.paper(inner_steps=5, inner_lr=1e-3, outer_lr=1e-3)
     state = method.init(given, oracle)

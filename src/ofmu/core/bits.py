@@ -20,10 +20,10 @@ PICK = 0x8040201008040201 - 2**64  # of the k-th copy the k-th bit
 
 
 @cache
-def _table(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[256, 8]: the eight values of every packed byte."""
+def _table(device: torch.device) -> Tensor:
+    """int64 [256]: of every packed byte its eight bits, a byte each."""
     spread = torch.arange(256).mul_(SPREAD).bitwise_and_(PICK)
-    return spread.view(torch.uint8).view(256, 8).ne(0).to(device=device, dtype=dtype)
+    return spread.view(torch.uint8).ne(0).view(torch.int64).to(device)
 
 
 class Bits:
@@ -34,25 +34,31 @@ class Bits:
         flat = mask.detach().reshape(-1)
         rest = -flat.numel() % 8
         flat = F.pad(flat, (0, rest)) if rest else flat
-        self.packed = ((flat.view(torch.int64) * GATHER) >> 56).to(torch.uint8)
+        self.packed = (flat.view(torch.int64) * GATHER).view(torch.uint8)[7::8].clone()
 
     def values(self, dtype: torch.dtype) -> Tensor:
         """The mask as zeros and ones of `dtype`, in memory of its own."""
-        rows = _table(dtype, self.packed.device).index_select(0, self.packed.int())
-        return rows.view(-1)[: self.shape.numel()].view(self.shape)
+        rows = _table(self.packed.device).index_select(0, self.packed.int()).view(torch.bool)
+        return rows[: self.shape.numel()].view(self.shape).to(dtype)
 
 
 class _Masked(torch.autograd.Function):
-    """X times a mask, differentiable as often as wanted, with nothing but the bits kept for it."""
+    """X times a mask, differentiable as often as wanted; keeps its output, as ReLU does.
+
+    Where the output is not zero the mask is set: the backward pass reads it there, in one pass over memory, and
+    spreads no bits. (A masked-in x that is zero to the last bit loses its gradient there, as in ReLU itself.)
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bits: Bits) -> Tensor:
-        ctx.bits = bits
-        return bits.values(x.dtype).mul_(x)
+        out = bits.values(x.dtype).mul_(x)
+        ctx.save_for_backward(out)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return masked(grad, ctx.bits), None
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.hardshrink_backward(grad, out.detach(), 0.0), None
 
 
 def masked(x: Tensor, bits: Bits) -> Tensor:

@@ -71,11 +71,14 @@ def measure(w: Workload, repeats: int) -> Rows:
     }
     exact = {o.name: o.action() for o in derivatives(w, BACKENDS["exact"]) if o.name in (PHI, OUTER)}
     found["operations"] = [
-        row for b in BACKENDS.values() for row in _backend(bench, b, found["gradient bytes"], exact)
+        row
+        for b in BACKENDS.values()
+        if w.backends is None or b.name in w.backends
+        for row in _backend(bench, b, found["gradient bytes"], exact)
     ]
     found["engine"] = _engine(bench)
-    found["recipe"] = _recipe(bench)
-    found["cheaper"] = cheaper_ways(w, bench.ratios)
+    found["recipe"] = _recipe(bench) if w.backends is None else {}
+    found["cheaper"] = cheaper_ways(w, bench.ratios) if w.backends is None else []
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -46,7 +46,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model and its two data sets of one batch each. smooth: finite differences are meaningful."""
+    """A model and its two data sets of one batch each. smooth: finite differences are meaningful.
+
+    backends: those that are measured, and whether a printed iteration of each is (None: all, with the cheaper ways
+    and the default recipe too).
+    """
 
     name: str
     kind: Kind
@@ -54,6 +58,7 @@ class Workload:
     model: nn.Module
     forget: Samples
     retain: Samples
+    backends: Mapping[str, bool] | None = None
 
     @property
     def params(self) -> list[Tensor]:
@@ -110,6 +115,13 @@ def llama(batch: int, length: int, adapter: bool, layers: int = 4) -> Workload:
     return Workload(name, "text", True, model.eval(), forget, retain)
 
 
+def long_llama(batch: int, length: int) -> Workload:
+    """Two layers and batches so long that activations outweigh the parameters, as they do in training."""
+    found = llama(batch, length, False, 2)
+    few = {"exact": False, "differences, forward": True, "differences, central": False}
+    return replace(found, name=f"Llama, {batch} × {length} tokens", backends=few)
+
+
 def _tokens(n: int, length: int, seed: int) -> Tokens:
     g = torch.Generator().manual_seed(seed)
     return Tokens(torch.randint(3, 2000, (n, length), generator=g), [f"{seed}/{i}" for i in range(n)])
@@ -124,4 +136,5 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
         "cnn-silu": lambda: cnn("silu", 128),
         "llama": lambda: llama(4, 32, False),
         "lora": lambda: llama(4, 32, True),
+        "llama-long": lambda: long_llama(16, 128),
     }
