@@ -38,8 +38,14 @@ class Bits:
 
     def values(self, dtype: torch.dtype) -> Tensor:
         """The mask as zeros and ones of `dtype`, in memory of its own."""
-        rows = _table(self.packed.device).index_select(0, self.packed.int()).view(torch.bool)
-        return rows[: self.shape.numel()].view(self.shape).to(dtype)
+        device = self.packed.device
+        piece = (
+            2**14 if device.type == "cpu" else 2**20
+        )  # so that the bytes between do not count, and stay in cache
+        out = torch.empty(8 * self.packed.numel(), dtype=dtype, device=device)
+        for packed, place in zip(self.packed.split(piece), out.split(8 * piece), strict=True):
+            place.copy_(_table(device).index_select(0, packed.int()).view(torch.bool))
+        return out[: self.shape.numel()].view(self.shape)
 
 
 class _Masked(torch.autograd.Function):

@@ -82,6 +82,26 @@ def measure(w: Workload, repeats: int) -> Rows:
     return found
 
 
+def memory_row(w: Workload) -> Rows:
+    """The memory of ∇Φ by every backend, times a plain gradient's; exact to the byte, so once is enough."""
+    bench = Bench(w, 1)
+    assert w.batches
+    bench.unit()
+    used = peak(bench.unit)
+    times = {}
+    for b in BACKENDS.values():
+        if b.name == "differences, auto":  # it is forward or central
+            continue
+        phi = next(o.action for o in derivatives(w, b) if o.name == PHI)
+        phi()  # step sizes are found
+        bench.reset()
+        times[b.name] = peak(phi) / used
+        bench.reset()
+    tokens = w.batches[0].inputs["input_ids"].numel()
+    vector = sum(p.numel() * p.element_size() for p in w.params)
+    return {"name": w.name, "tokens": tokens, "gradient bytes": used, "vector bytes": vector, "times": times}
+
+
 def _backend(bench: Bench, backend: Backend, unit_bytes: int, exact: dict[str, Any]) -> list[Rows]:
     operations = derivatives(bench.w, backend)
     times = bench.ratios({o.name: o.action for o in operations})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -118,13 +118,20 @@ def llama(batch: int, length: int, adapter: bool, layers: int = 4) -> Workload:
 def long_llama(batch: int, length: int) -> Workload:
     """Two layers and batches so long that activations outweigh the parameters, as they do in training."""
     found = llama(batch, length, False, 2)
-    few = {"exact": False, "differences, forward": True, "differences, central": False}
-    return replace(found, name=f"Llama, {batch} × {length} tokens", backends=few)
+    return replace(found, name=f"Llama, {batch} × {length} tokens", backends={"differences, forward": True})
 
 
 def _tokens(n: int, length: int, seed: int) -> Tokens:
     g = torch.Generator().manual_seed(seed)
     return Tokens(torch.randint(3, 2000, (n, length), generator=g), [f"{seed}/{i}" for i in range(n)])
+
+
+def growing(smoke: bool) -> list[Callable[[], Workload]]:
+    """A Llama trained in full, on longer and longer batches; the last one an adapter of it."""
+    if smoke:
+        return [lambda: llama(2, 12, False, 1)]
+    shapes = [(4, 32, False), (16, 32, False), (16, 64, False), (16, 128, False), (16, 64, True)]
+    return [partial(llama, batch, length, adapter, 2) for batch, length, adapter in shapes]
 
 
 def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
@@ -136,5 +143,5 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
         "cnn-silu": lambda: cnn("silu", 128),
         "llama": lambda: llama(4, 32, False),
         "lora": lambda: llama(4, 32, True),
-        "llama-long": lambda: long_llama(16, 128),
+        "llama-long": lambda: long_llama(16, 64),
     }
