@@ -39,9 +39,7 @@ class Bits:
     def values(self, dtype: torch.dtype) -> Tensor:
         """The mask as zeros and ones of `dtype`, in memory of its own."""
         device = self.packed.device
-        piece = (
-            2**14 if device.type == "cpu" else 2**20
-        )  # so that the bytes between do not count, and stay in cache
+        piece = 2**14 if device.type == "cpu" else 2**20  # the bytes between do not count
         out = torch.empty(8 * self.packed.numel(), dtype=dtype, device=device)
         for packed, place in zip(self.packed.split(piece), out.split(8 * piece), strict=True):
             place.copy_(_table(device).index_select(0, packed.int()).view(torch.bool))
@@ -49,22 +47,16 @@ class Bits:
 
 
 class _Masked(torch.autograd.Function):
-    """X times a mask, differentiable as often as wanted; keeps its output, as ReLU does.
-
-    Where the output is not zero the mask is set: the backward pass reads it there, in one pass over memory, and
-    spreads no bits. (A masked-in x that is zero to the last bit loses its gradient there, as in ReLU itself.)
-    """
+    """X times a mask, differentiable as often as wanted, with nothing but the bits kept for it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bits: Bits) -> Tensor:
-        out = bits.values(x.dtype).mul_(x)
-        ctx.save_for_backward(out)
-        return out
+        ctx.bits = bits
+        return bits.values(x.dtype).mul_(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (out,) = ctx.saved_tensors
-        return torch.ops.aten.hardshrink_backward(grad, out.detach(), 0.0), None
+        return masked(grad, ctx.bits), None
 
 
 def masked(x: Tensor, bits: Bits) -> Tensor:
