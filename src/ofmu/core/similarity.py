@@ -67,8 +67,8 @@ def cosine(a: Vector, b: Vector) -> Pullback:
             raise ZeroDivisionError(f"cosine: the {name} gradient vanishes, so the similarity is undefined there")
     na, nb = aa.sqrt(), bb.sqrt()
     c = dot(a, b) / (na * nb)
-    square = float(c.detach()) ** 2
-    sine = math.sqrt(1 - square) if square < NEARLY else math.nan  # the length of b/‖b‖ − c a/‖a‖
+    c2 = float(c.detach()) ** 2
+    sine = math.sqrt(1 - c2) if c2 < NEARLY else math.nan  # the length of b/‖b‖ − c a/‖a‖
     return Pullback(
         c,
         Combination(1 / (na * nb), b, -c / aa, a, sine / float(na.detach())),
