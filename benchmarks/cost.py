@@ -1,6 +1,6 @@
 """What OFMU's derivatives and loops cost.
 
-python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--compiled] [--only NAME …]
+python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--compiled | --memory] [--only NAME …]
 
 With --only the run may be done in pieces: what is measured joins the workloads that are in OUT/cost.json already.
 """
@@ -17,9 +17,9 @@ import torch
 
 from ofmu.benchmarks.convergence.studies import plain
 from ofmu.benchmarks.cost.cheaper import compiled_way
-from ofmu.benchmarks.cost.measure import Bench, measure
-from ofmu.benchmarks.cost.page import write, write_compiled
-from ofmu.benchmarks.cost.workloads import workloads
+from ofmu.benchmarks.cost.measure import Bench, measure, memory_row
+from ofmu.benchmarks.cost.page import write, write_compiled, write_memory
+from ofmu.benchmarks.cost.workloads import growing, workloads
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compiled", action="store_true", help="∇Φ traced and compiled instead (a C++ compiler)")
+    parser.add_argument("--memory", action="store_true", help="the memory of ∇Φ as the batch grows, and no times")
     parser.add_argument("--only", nargs="+", choices=list(workloads(False)), help="the workloads to run")
     options = parser.parse_args()
     if options.smoke and options.out == Path(__file__).parent / "results":
@@ -36,6 +37,10 @@ def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")
     command = " ".join(["python benchmarks/cost.py", *sys.argv[1:]])
     environment = f"torch {torch.__version__}, float32, {platform.machine()}, {options.repeats} repeats"
+    if options.memory:
+        rows = [memory_row(make()) for make in growing(options.smoke)]
+        write_memory(rows, options.out, command, environment.rpartition(",")[0])
+        return
     found = []
     for name, make in workloads(options.smoke).items():
         if options.only is None or name in options.only:

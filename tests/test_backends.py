@@ -195,9 +195,10 @@ def test_probes_restore_parameters_and_buffers_bit_for_bit_and_dropout_is_off(ba
     [("exact", 6, 18, 48), ("mixed", 6, 12, 42), ("forward", 4, 12, 32), ("central", 6, 18, 48)],
 )
 def test_a_printed_iteration_makes_exactly_the_derivatives_that_it_needs(backend, phi, push, total):
-    samples = images(8, 1)
-    samples.pixels = samples.pixels.float()
-    given = task(samples, samples)
+    forget, retain = images(8, 1), images(8, 2)  # of the same gradient twice there is no angle to change
+    for samples in (forget, retain):
+        samples.pixels = samples.pixels.float()
+    given = task(forget, retain)
     oracle = TorchOracle(_smooth(), **BACKENDS[backend])
     method = OFMU.paper(inner_steps=5, inner_lr=1e-3, outer_lr=1e-3)
     state = method.init(given, oracle)
@@ -483,3 +484,25 @@ def test_masks_are_kept_as_bits_and_multiply_as_masks_do(shape):
     if x.numel():
         assert torch.autograd.gradcheck(lambda y: masked(y, bits), x)
         assert torch.autograd.gradgradcheck(lambda y: masked(y, bits), x)
+
+
+def test_in_float64_automatic_differences_are_central():
+    net = _smooth().double()
+    assert TorchOracle(net, **BACKENDS["auto"]).scheme == "central"
+    assert TorchOracle(_smooth(), **BACKENDS["auto"]).scheme == "auto"
+    _, loss, batch, _ = _problem("mlp")
+    v = _direction([p.float() for p in net.parameters()])
+    v = [x.double() for x in v]
+    exact = TorchOracle(net).linearize(loss, _double(batch), slot="x").hvp(v)
+    found = TorchOracle(net, **BACKENDS["auto"]).linearize(loss, _double(batch), slot="x").hvp(v)
+    assert _error(found, exact) < 1e-8  # forward differences end near 1e-7
+
+
+def test_a_masked_gradient_is_the_masks_and_so_is_its_own():
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(3, 5) > 0.5
+    (grad,) = torch.autograd.grad(masked(x, Bits(mask)).pow(3).sum(), x, create_graph=True)
+    assert torch.equal(grad != 0, mask)  # negative inputs that were masked in keep their gradient
+    (again,) = torch.autograd.grad(grad.sum(), x)
+    assert torch.allclose(again, torch.where(mask, 6 * x, 0.0))

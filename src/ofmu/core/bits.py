@@ -20,10 +20,10 @@ PICK = 0x8040201008040201 - 2**64  # of the k-th copy the k-th bit
 
 
 @cache
-def _table(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[256, 8]: the eight values of every packed byte."""
+def _table(device: torch.device) -> Tensor:
+    """int64 [256]: of every packed byte its eight bits, a byte each."""
     spread = torch.arange(256).mul_(SPREAD).bitwise_and_(PICK)
-    return spread.view(torch.uint8).view(256, 8).ne(0).to(device=device, dtype=dtype)
+    return spread.view(torch.uint8).ne(0).view(torch.int64).to(device)
 
 
 class Bits:
@@ -34,12 +34,16 @@ class Bits:
         flat = mask.detach().reshape(-1)
         rest = -flat.numel() % 8
         flat = F.pad(flat, (0, rest)) if rest else flat
-        self.packed = ((flat.view(torch.int64) * GATHER) >> 56).to(torch.uint8)
+        self.packed = (flat.view(torch.int64) * GATHER).view(torch.uint8)[7::8].clone()
 
     def values(self, dtype: torch.dtype) -> Tensor:
         """The mask as zeros and ones of `dtype`, in memory of its own."""
-        rows = _table(dtype, self.packed.device).index_select(0, self.packed.int())
-        return rows.view(-1)[: self.shape.numel()].view(self.shape)
+        device = self.packed.device
+        piece = 2**14 if device.type == "cpu" else 2**20  # the bytes between do not count
+        out = torch.empty(8 * self.packed.numel(), dtype=dtype, device=device)
+        for packed, place in zip(self.packed.split(piece), out.split(8 * piece), strict=True):
+            place.copy_(_table(device).index_select(0, packed.int()).view(torch.bool))
+        return out[: self.shape.numel()].view(self.shape)
 
 
 class _Masked(torch.autograd.Function):

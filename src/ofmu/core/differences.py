@@ -33,7 +33,7 @@ import torch
 
 from . import vectors
 from .protocols import Direction, Scheme, formed
-from .vectors import Vector
+from .vectors import Combination, Vector
 
 PROBE = 1e-4  # ‖εv‖/‖θ‖ of the very first step
 REACH = (1e-8, 1e-1)  # no step is shorter or longer than this, relative to ‖θ‖
@@ -43,21 +43,24 @@ GOOD = 8e-4  # a forward difference that is expected to be so exact stays below 
 RANGE = 10.0  # its best step is looked for within this factor of the usual one
 
 Place = Literal["alone", "inside", "outside"]
-Probe = Callable[[float], Vector]  # the change of the field from θ to θ + (relative step)·v
+# (field(θ + εv) − field(θ))/ε and the field's relative change, for an ε that is given by ‖εv‖/‖θ‖
+Probe = Callable[[float], tuple[Vector, float]]
 
 
 class Steps:
     """Chooses, remembers and takes difference steps at `params`.
 
-    relative: by slot, the ‖εv‖/‖θ‖ at which the field would change by its own length, were it linear. Every
-    derivative corrects it from the change that its own step caused, so a warm one costs no probe: one evaluation
-    (forward) or two (central), and the two schemes share what they learn. tried: by slot, what a forward
+    scale: ‖θ‖ at the start, the unit of steps. relative: by slot, the ‖εv‖/‖θ‖ at which the field would change by
+    its own length, were it linear. Every derivative corrects it from the change that its own step caused, so a
+    warm one costs no probe: one evaluation (forward) or two (central), and the two schemes share what they learn.
+    tried: by slot, what a forward
     difference beside a central one showed: `relative` then, the change to aim at, and the error to expect. Once
     `relative` has left a factor `BAND` of what it was, it is tried again.
     """
 
     def __init__(self, params: Vector) -> None:
         self.params = params
+        self.scale = vectors.size(params) or 1.0
         self.relative: dict[str, float] = {}
         self.tried: dict[str, tuple[float, float, float]] = {}
         self.eps = torch.finfo(params[0].dtype).eps
@@ -82,41 +85,38 @@ class Steps:
     ) -> Vector:
         """J v of `field`, a new vector; `at` = field(θ). θ comes back bit for bit.
 
-        field must return memory of its own; a v that is given by how to form it is in memory only while θ is
-        moved. Raises ZeroDivisionError where the field vanishes: there no step size can be chosen.
+        field must return memory of its own. A `Combination` is never formed; a v that is given by how to form it
+        is in memory only while θ is moved. Raises ZeroDivisionError where the field vanishes: there no step size
+        can be chosen.
         """
-        length, size = vectors.size(formed(v)), vectors.size(at)
+        length, size = _length(v), vectors.size(at)
         if length == 0.0:
             return vectors.zeros_like(self.params)
         if size == 0.0:
             raise ZeroDivisionError(
                 f"differences ({slot}): the field vanishes here, so no step size can be chosen"
             )
-        unit = (vectors.size(self.params) or 1.0) / length
+        unit = self.scale / length
         with vectors.restored(self.params) as saved:
-            at_home = True
 
-            def probe(relative: float) -> Vector:
-                """How the field changes from θ to θ + εv."""
-                nonlocal at_home
-                if not at_home:
-                    vectors.assign(self.params, saved)
-                at_home = False
-                vectors.move(self.params, relative * unit, formed(v))
-                return vectors.difference_(field(), at)
+            def probe(relative: float) -> tuple[Vector, float]:
+                vectors.place(self.params, saved, relative * unit, v if isinstance(v, Combination) else formed(v))
+                change = vectors.difference_(field(), at)
+                changed = vectors.size(change) / size
+                return vectors.scale_(1 / (relative * unit), change), changed
 
             known = scheme != "auto" or self._known(slot)
             forward = scheme == "forward" or (scheme == "auto" and known and self.tried[slot][2] <= GOOD)
             wanted = self.tried[slot][1] if forward and scheme == "auto" else self.wanted(not forward, place)
-            ahead, relative = self._moved(probe, size, slot, wanted)
+            ahead, relative = self._moved(probe, slot, wanted)
             if forward:
-                return vectors.scale_(1 / (relative * unit), ahead)
-            back = probe(-relative)
-            bend = 0.0 if known else vectors.distance(ahead, back, sign=-1.0)
-            found = vectors.scale_(1 / (2 * relative * unit), vectors.difference_(ahead, back))
+                return ahead
+            back, _ = probe(-relative)
+            bend = 0.0 if known else vectors.distance(ahead, back)  # (g₊ − 2g + g₋)/ε
+            found = vectors.scale_(0.5, vectors.added(ahead, back))
             del back
             if not known:
-                self._try(probe, slot, unit, found, bend / (2 * relative**2 * unit))
+                self._try(probe, slot, found, bend / (2 * relative))
             return found
 
     def inside(self, slot: str) -> Scheme:
@@ -127,11 +127,11 @@ class Steps:
         """Whether a forward difference was tried at such a step size."""
         return slot in self.tried and 1 / BAND < self.relative[slot] / self.tried[slot][0] < BAND
 
-    def _try(self, probe: Probe, slot: str, unit: float, central: Vector, bend: float) -> None:
+    def _try(self, probe: Probe, slot: str, central: Vector, bend: float) -> None:
         """The best change and the error of a forward difference; bend: its truncation per relative step."""
         usual, size = self.wanted(False), vectors.size(central)
         relative = _clipped(usual * self.relative[slot])
-        forward = vectors.scale_(1 / (relative * unit), probe(relative))
+        forward, _ = probe(relative)
         off, truncation = vectors.size(vectors.difference_(forward, central)), bend * relative
         noise = max(off**2 - truncation**2, 0.0) ** 0.5
         factor = (noise / max(truncation, noise / RANGE**2, 1e-30)) ** 0.5
@@ -139,12 +139,11 @@ class Steps:
         error = math.hypot(factor * truncation, noise / factor) / size if size > 0 else math.inf
         self.tried[slot] = self.relative[slot], factor * usual, error
 
-    def _moved(self, probe: Probe, size: float, slot: str, wanted: float) -> tuple[Vector, float]:
-        """(field(θ + εv) − field(θ), ε relative to ‖θ‖) for an ε whose change is near enough to the wanted one."""
+    def _moved(self, probe: Probe, slot: str, wanted: float) -> tuple[Vector, float]:
+        """(the forward difference, ‖εv‖/‖θ‖) for an ε whose change is near enough to the wanted one."""
         relative = _clipped(wanted * self.relative[slot]) if slot in self.relative else PROBE
         for _ in range(TRIALS):
-            moved = probe(relative)
-            change = vectors.size(moved) / size
+            ahead, change = probe(relative)
             self.relative[slot] = relative / max(change, 1e-30)
             better = _clipped(wanted * self.relative[slot])
             if 1 / BAND < better / relative < BAND:
@@ -152,7 +151,14 @@ class Steps:
             previous, relative = relative, better
         else:
             relative = previous
-        return moved, relative
+        return ahead, relative
+
+
+def _length(v: Direction) -> float:
+    """‖v‖; what a measure says suffices, as it only sets the step."""
+    if isinstance(v, Combination) and not math.isnan(v.length):
+        return v.length
+    return vectors.size(formed(v))
 
 
 def _clipped(relative: float) -> float:

@@ -61,8 +61,8 @@ def between(oracle: Oracle, forget: Linearization, retain: Linearization, measur
     """The parts of ∇Φ from both losses' linearisations."""
     sim = measure(forget.grad, retain.grad, oracle.names)
     value = float(sim.value.detach())
-    pulled = forget.hvp(sim.form_u, last=True)
-    pulled = added(pulled, retain.hvp(sim.form_w, last=True))
+    pulled = forget.hvp(sim.toward_u, last=True)
+    pulled = added(pulled, retain.hvp(sim.toward_w, last=True))
     del sim
     return Inner(forget.value, retain.value, value, forget.grad, retain.grad, pulled, (forget, retain), measure)
 

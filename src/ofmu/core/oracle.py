@@ -37,8 +37,9 @@ class TorchOracle:
     The module is put in evaluation mode (dropout off, BatchNorm on its running statistics: two probes of one
     point must agree, and buffers stay untouched). products and outer choose exact or differenced
     Hessian-vector products and outer products; scheme is that of the differences, but the outer one over
-    differenced products is always central. autocast is the precision of first-order passes; second derivatives
-    are always taken without it (under bf16 autocast differences are noise). micro: most samples that are run
+    differenced products is always central, and "auto" is central in float64, which is asked for digits. autocast
+    is the precision of first-order passes; second derivatives are always taken without it (under bf16 autocast
+    differences are noise). micro: most samples that are run
     together (None: the whole batch); what is computed is of the whole batch all the same. group: the ranks that
     share every batch. streamed: an exact ∇Φ holds one loss's graph at a time, for one gradient more (the exact
     outer product needs both all the same). `ofmu.core.backend` chooses among all this and says why.
@@ -67,7 +68,9 @@ class TorchOracle:
         if micro is not None and micro < 1:
             raise ValueError(f"oracle: micro is {micro}, expected at least 1 sample, or None for the whole batch")
         self.device = self.params[0].device
-        self.products, self.outer, self.scheme, self.autocast = products, outer, scheme, autocast
+        digits = scheme == "auto" and products == "differences" and self.params[0].dtype == torch.float64
+        self.scheme: Scheme = "central" if digits else scheme  # forward: 1e-8 at best; central: 1e-10
+        self.products, self.outer, self.autocast = products, outer, autocast
         self.micro, self.streamed = micro, streamed
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
@@ -85,6 +88,9 @@ class TorchOracle:
     def precision(self, full: bool = False) -> Iterator[None]:
         """The precision of a pass: autocast, or `full` for anything that will be differenced or differentiated."""
         on = not full and self.autocast is not None
+        if not on and not torch.is_autocast_enabled(self.device.type):
+            yield  # there is nothing to turn off
+            return
         with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=on):
             yield
 
@@ -192,12 +198,19 @@ class TorchOracle:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs to go on exactly: the cost so far and the remembered difference steps."""
-        return {"cost": self.cost, "steps": dict(self.steps.relative), "tried": dict(self.steps.tried)}
+        steps = self.steps
+        return {
+            "cost": self.cost,
+            "steps": dict(steps.relative),
+            "tried": dict(steps.tried),
+            "scale": steps.scale,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a saved `state`."""
         self.cost = state["cost"]
         self.steps.relative, self.steps.tried = dict(state["steps"]), dict(state.get("tried", {}))
+        self.steps.scale = state.get("scale", self.steps.scale)
 
 
 class _Pending:

@@ -9,7 +9,8 @@ the harmful sign).
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,29 +18,32 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .vectors import Vector, combine, dot, nothing_like, scale
+from .protocols import Direction, formed
+from .vectors import Combination, Vector, dot, nothing_like, scale
+
+NEARLY = 0.99  # of nearly parallel gradients 1 − c² has lost its digits
 
 
 @dataclass(frozen=True)
 class Pullback:
     """Sim(a, b) (a scalar) with u = ∂Sim/∂a and w = ∂Sim/∂b.
 
-    A direction is formed when it is asked for, anew every time, so that it need not stay in memory.
+    toward_u, toward_w: the same directions, unformed, so that they need not lie in memory.
     """
 
     value: Tensor
-    form_u: Callable[[], Vector]
-    form_w: Callable[[], Vector]
+    toward_u: Direction
+    toward_w: Direction
 
     @property
     def u(self) -> Vector:
-        """∂Sim/∂a."""
-        return self.form_u()
+        """∂Sim/∂a, formed anew every time."""
+        return formed(self.toward_u)
 
     @property
     def w(self) -> Vector:
-        """∂Sim/∂b."""
-        return self.form_w()
+        """∂Sim/∂b, formed anew every time."""
+        return formed(self.toward_w)
 
 
 class Measure(Protocol):
@@ -63,10 +67,12 @@ def cosine(a: Vector, b: Vector) -> Pullback:
             raise ZeroDivisionError(f"cosine: the {name} gradient vanishes, so the similarity is undefined there")
     na, nb = aa.sqrt(), bb.sqrt()
     c = dot(a, b) / (na * nb)
+    c2 = float(c.detach()) ** 2
+    sine = math.sqrt(1 - c2) if c2 < NEARLY else math.nan  # the length of b/‖b‖ − c a/‖a‖
     return Pullback(
         c,
-        lambda: combine(1 / (na * nb), b, -c / aa, a),
-        lambda: combine(1 / (na * nb), a, -c / bb, b),
+        Combination(1 / (na * nb), b, -c / aa, a, sine / float(na.detach())),
+        Combination(1 / (na * nb), a, -c / bb, b, sine / float(nb.detach())),
     )
 
 
@@ -165,7 +171,7 @@ class Projection:
         if _lost(bb, dot(a, a)):
             raise ZeroDivisionError("projection: the second gradient is zero, so there is nothing to project on")
         s = dot(a, b) / bb.sqrt()
-        return Pullback(s, lambda: scale(1 / bb.sqrt(), b), lambda: combine(1 / bb.sqrt(), a, -s / bb, b))
+        return Pullback(s, lambda: scale(1 / bb.sqrt(), b), Combination(1 / bb.sqrt(), a, -s / bb, b))
 
 
 @dataclass(frozen=True)

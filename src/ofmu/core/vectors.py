@@ -7,18 +7,32 @@ shard by shard.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 Vector = list[Tensor]
+CHUNK = 2**18  # elements whose products the BLAS sums at once: longer sums lose digits in float32
 
 
 def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     """⟨a, b⟩ as a scalar tensor, the same on every rank; differentiable where nothing is sharded."""
-    return _whole(torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum())
+    return _whole(torch.stack([_dot(x, y) for x, y in zip(a, b, strict=True)]).sum())
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """Σ xy of one tensor; in one pass without a temporary where the BLAS can do it."""
+    graph = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    if graph or type(x) is not type(y) or x.device.type != "cpu" or not (x.is_contiguous() and y.is_contiguous()):
+        return (x * y).sum()
+    x, y = x.view(-1), y.view(-1)
+    if x.numel() <= CHUNK:
+        return torch.dot(x, y)
+    return torch.stack([torch.dot(p, q) for p, q in zip(x.split(CHUNK), y.split(CHUNK), strict=True)]).sum()
 
 
 def _whole(x: Tensor) -> Tensor:
@@ -59,6 +73,24 @@ def combine(alpha: Tensor | float, a: Sequence[Tensor], beta: Tensor | float, b:
     out = list(torch._foreach_mul(list(a), float(alpha)))
     torch._foreach_add_(out, list(b), alpha=float(beta))
     return out
+
+
+@dataclass(frozen=True)
+class Combination:
+    """αa + βb without memory of its own: formed when called, and only where a formed vector is needed.
+
+    length: ‖αa + βb‖ where there is a formula for it; nan: it is found by forming.
+    """
+
+    alpha: Tensor | float
+    a: Vector
+    beta: Tensor | float
+    b: Vector
+    length: float = math.nan
+
+    def __call__(self) -> Vector:
+        """The vector; differentiable."""
+        return combine(self.alpha, self.a, self.beta, self.b)
 
 
 def added(a: Vector, b: Sequence[Tensor]) -> Vector:
@@ -142,6 +174,22 @@ def move(a: Sequence[Tensor], alpha: float, v: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
+def place(a: Sequence[Tensor], start: Sequence[Tensor], step: float, v: Sequence[Tensor] | Combination) -> None:
+    """A ← start + step · v, in a's memory alone, a tensor at a time.
+
+    A combination is summed before `start` is added: what rounding does to θ is most of the noise of a forward
+    difference, so θ is rounded once.
+    """
+    if isinstance(v, Combination):
+        alpha, beta = step * float(v.alpha), step * float(v.beta)
+        for x, s, y, z in zip(_local(a), _local(start), _local(v.a), _local(v.b), strict=True):
+            torch.mul(y, alpha, out=x).add_(z, alpha=beta).add_(s)
+    else:
+        for x, s, y in zip(_local(a), _local(start), _local(v), strict=True):
+            torch.add(s, y, alpha=step, out=x)
+
+
+@torch.no_grad()
 def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """A ← values, in place, bit for bit."""
     if a:  # a model may have no buffers
@@ -152,11 +200,11 @@ def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 def bad(a: Sequence[Tensor]) -> Tensor:
     """Whether something that lies on this rank is no finite number: a scalar, 1 or 0.
 
-    A norm is finite only if all it sums up is: one pass without temporaries, and a second look where it is not
-    (it may just have overflowed).
+    A sum of squares is finite only if all it sums up is: one pass without temporaries, and a second look where it
+    is not (it may just have overflowed).
     """
     parts = _local(a)
-    if bool(torch.stack(torch._foreach_norm(parts)).isfinite().all()):
+    if bool(dot(parts, parts).isfinite()):
         return torch.zeros((), device=parts[0].device)
     return (~torch.stack([x.isfinite().all() for x in parts]).all()).float()
 

@@ -67,6 +67,9 @@ class Scalarised:
             if objective is None:
                 continue
             numbers[name], grad = oracle.grad(objective.bind(task), stream.next(size))
-            total = scale(weight, grad) if total is None else combine(1.0, total, weight, grad)
+            if total is None:
+                total = grad if weight == 1.0 else scale(weight, grad)
+            else:
+                total = combine(1.0, total, weight, grad)
         assert total is not None  # __post_init__ saw to it
         return total, numbers

@@ -71,12 +71,35 @@ def measure(w: Workload, repeats: int) -> Rows:
     }
     exact = {o.name: o.action() for o in derivatives(w, BACKENDS["exact"]) if o.name in (PHI, OUTER)}
     found["operations"] = [
-        row for b in BACKENDS.values() for row in _backend(bench, b, found["gradient bytes"], exact)
+        row
+        for b in BACKENDS.values()
+        if w.backends is None or b.name in w.backends
+        for row in _backend(bench, b, found["gradient bytes"], exact)
     ]
     found["engine"] = _engine(bench)
-    found["recipe"] = _recipe(bench)
-    found["cheaper"] = cheaper_ways(w, bench.ratios)
+    found["recipe"] = _recipe(bench) if w.backends is None else {}
+    found["cheaper"] = cheaper_ways(w, bench.ratios) if w.backends is None else []
     return found
+
+
+def memory_row(w: Workload) -> Rows:
+    """The memory of ∇Φ by every backend, times a plain gradient's; exact to the byte, so once is enough."""
+    bench = Bench(w, 1)
+    assert w.batches
+    bench.unit()
+    used = peak(bench.unit)
+    times = {}
+    for b in BACKENDS.values():
+        if b.name == "differences, auto":  # it is forward or central
+            continue
+        phi = next(o.action for o in derivatives(w, b) if o.name == PHI)
+        phi()  # step sizes are found
+        bench.reset()
+        times[b.name] = peak(phi) / used
+        bench.reset()
+    tokens = w.batches[0].inputs["input_ids"].numel()
+    vector = sum(p.numel() * p.element_size() for p in w.params)
+    return {"name": w.name, "tokens": tokens, "gradient bytes": used, "vector bytes": vector, "times": times}
 
 
 def _backend(bench: Bench, backend: Backend, unit_bytes: int, exact: dict[str, Any]) -> list[Rows]:

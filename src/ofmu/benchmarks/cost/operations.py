@@ -85,7 +85,7 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
         Operation(PHI, lambda: inner(oracle, forget, retain).gradient(BETA), backend.phi),
         Operation(OUTER, outer, backend.outer),
     ]
-    if backend.iterated:
+    if backend.iterated if w.backends is None else w.backends[backend.name]:
         step = _iteration(w, printed(), oracle)
         found.append(Operation(f"printed iteration, T = {T}", step, backend.printed))
     return found

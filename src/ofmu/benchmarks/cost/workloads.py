@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -46,7 +46,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model and its two data sets of one batch each. smooth: finite differences are meaningful."""
+    """A model and its two data sets of one batch each. smooth: finite differences are meaningful.
+
+    backends: those that are measured, and whether a printed iteration of each is (None: all, with the cheaper ways
+    and the default recipe too).
+    """
 
     name: str
     kind: Kind
@@ -54,6 +58,7 @@ class Workload:
     model: nn.Module
     forget: Samples
     retain: Samples
+    backends: Mapping[str, bool] | None = None
 
     @property
     def params(self) -> list[Tensor]:
@@ -110,9 +115,23 @@ def llama(batch: int, length: int, adapter: bool, layers: int = 4) -> Workload:
     return Workload(name, "text", True, model.eval(), forget, retain)
 
 
+def long_llama(batch: int, length: int) -> Workload:
+    """Two layers and batches so long that activations outweigh the parameters, as they do in training."""
+    found = llama(batch, length, False, 2)
+    return replace(found, name=f"Llama, {batch} × {length} tokens", backends={"differences, forward": True})
+
+
 def _tokens(n: int, length: int, seed: int) -> Tokens:
     g = torch.Generator().manual_seed(seed)
     return Tokens(torch.randint(3, 2000, (n, length), generator=g), [f"{seed}/{i}" for i in range(n)])
+
+
+def growing(smoke: bool) -> list[Callable[[], Workload]]:
+    """A Llama trained in full, on longer and longer batches; the last one an adapter of it."""
+    if smoke:
+        return [lambda: llama(2, 12, False, 1)]
+    shapes = [(4, 32, False), (16, 32, False), (16, 64, False), (16, 128, False), (16, 64, True)]
+    return [partial(llama, batch, length, adapter, 2) for batch, length, adapter in shapes]
 
 
 def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
@@ -124,4 +143,5 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
         "cnn-silu": lambda: cnn("silu", 128),
         "llama": lambda: llama(4, 32, False),
         "lora": lambda: llama(4, 32, True),
+        "llama-long": lambda: long_llama(16, 64),
     }
