@@ -429,7 +429,7 @@ def test_the_image_preset_is_what_image_requests_get():
     method = build_method("ofmu", "image")
     assert method == OFMU.image(1e-3)
     assert build_method("ofmu", "image", lr=3e-4).outer == Descent("adamw", 3e-4)
-    assert method.needs == {"targets", "start"}
+    assert method.needs == {"targets", "head"}
     assert OFMU().needs == {"targets"}
 
 
