@@ -27,7 +27,8 @@ def dot(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 def _dot(x: Tensor, y: Tensor) -> Tensor:
     """Σ xy of one tensor; in one pass without a temporary where the BLAS can do it."""
     graph = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    if graph or type(x) is not type(y) or x.device.type != "cpu" or not (x.is_contiguous() and y.is_contiguous()):
+    sharded = hasattr(x, "to_local") or hasattr(y, "to_local")
+    if graph or sharded or x.device.type != "cpu" or not (x.is_contiguous() and y.is_contiguous()):
         return (x * y).sum()
     x, y = x.view(-1), y.view(-1)
     if x.numel() <= CHUNK:
