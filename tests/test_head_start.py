@@ -178,6 +178,19 @@ def test_a_class_takes_one_layer(model):
     assert made.settled == "no forgotten label is predicted any more"
 
 
+def test_nothing_is_called_forgotten_in_a_model_that_was_not_begun(model):
+    rows = [i for i, label in enumerate(RETAIN.labels.tolist()) if label]
+    parts = Parts(pictures(8, 4, classes=1), RETAIN.subset(rows), None)
+    recipe, method = replace(RECIPE, epochs=60, lr=0.05), OFMU.image(1e-3)
+    made = prepare(model, "image", parts, method, Sources(recipe=recipe), 3, budget=1e6)
+    assert made.task.settled is not None
+    with pytest.raises(ValueError, match=r"call Prepared.begin\(model\) first"):
+        list(unlearn(made.task, method, TorchOracle(model), 5))
+    made.begin(model)
+    (event,) = unlearn(made.task, method, TorchOracle(model), 5)
+    assert event.last == "no forgotten label is predicted any more"
+
+
 class Twice(nn.Module):
     """Its first layer is called twice, so that it cannot be cut."""
 

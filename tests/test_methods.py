@@ -30,7 +30,7 @@ FORGET, RETAIN = images(5, 1), images(7, 2)  # smaller than a batch: each step s
 REFERENCE = net(9)
 TARGETS = [0.9, 1.1, 1.0, 1.3, 0.7]
 TEXT_ONLY = ("ofmu-matched", "idkdpo", "rmu", "undial")
-IMAGE_ONLY = ("neggrad-plus", "randomlabel", "salun", "scrub", "ssd", "iu")
+IMAGE_ONLY = ("ofmu-safeguarded", "neggrad-plus", "randomlabel", "salun", "scrub", "ssd", "iu")
 FAMILIES = {"pcgrad": GradientRule, "mgda": GradientRule, "upgrad": GradientRule}
 FAMILIES |= {"salun": SalUn, "scrub": Scrub, "ssd": SSD, "iu": Influence}
 

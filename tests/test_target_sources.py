@@ -204,7 +204,7 @@ def test_names(kind):
 
 
 def test_named_targets_reach_the_task_and_the_default_is_named():
-    parts, method = Parts(FORGET, RETAIN, HELDOUT), OFMU.image(1e-3)
+    parts, method = Parts(FORGET, RETAIN, HELDOUT), OFMU.safeguarded(1e-3)
     model = net()
     default = prepare(model, "image", parts, method, Sources(recipe=RECIPE), 3)
     same = prepare(model, "image", parts, method, Sources(recipe=RECIPE, targets="reset"), 3)
@@ -214,6 +214,8 @@ def test_named_targets_reach_the_task_and_the_default_is_named():
     level = sample_losses(model, HELDOUT, class_nll).mean()
     assert other.task.targets.per_sample.tolist() == pytest.approx([float(level)] * 9)
     assert other.start is None
+    head = prepare(model, "image", parts, OFMU.image(1e-3), Sources(recipe=RECIPE, targets="constant"), 3)
+    assert torch.equal(head.task.targets.per_sample, other.task.targets.per_sample)  # and no head start
 
 
 def test_the_command_line_refuses_targets_that_would_not_be_used():

@@ -212,6 +212,14 @@ class Targets:
         return torch.stack([value.mean() for value in self.values])
 
 
+@dataclass(frozen=True)
+class Settled:
+    """Nothing is left to forget at a start: why, and ‖θ‖ of the trained parameters there, by which it is known."""
+
+    why: str
+    size: float
+
+
 @dataclass
 class Task:
     """One unlearning request: the streams that a method may draw from, and what it must reach.
@@ -225,7 +233,7 @@ class Task:
     by row, with an answer that declines, and refusal_nll [n] the original's mean loss of those, for losses of the
     DPO type. layer: the name of the module whose output representation methods steer. retain_level: the
     original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
-    together they say when retention counts as repaired. settled: why nothing is left to forget where the run begins
+    together they say when retention counts as repaired. settled: nothing is left to forget where the run begins, and why
     (None: something is). Batch sizes are in samples.
     """
 
@@ -244,7 +252,7 @@ class Task:
     layer: str | None = None
     retain_level: float = 0.0
     unseen_level: float | None = None
-    settled: str | None = None
+    settled: Settled | None = None
     forget_batch: int = 8
     retain_batch: int = 8
     neutral_batch: int = 4

@@ -34,7 +34,7 @@ from ofmu.engine.sharded_checkpoint import load_sharded, save_sharded
 from ofmu.errors import UserError
 from ofmu.losses import BASE_LOSSES
 from ofmu.report.model import Point
-from ofmu.tasks import Kind, Method, Stream, Targets, Task
+from ofmu.tasks import Kind, Method, Settled, Stream, Targets, Task
 
 LOOKS = 40  # points of a trajectory, at most about
 WATCHING = 0.2  # of the budget: what looking at the path may take beside it; fewer points are looked at then
@@ -334,7 +334,7 @@ def _plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "base": task.unseen is not None and not trained,
         "unseen": _on_host(task.unseen) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
-        "settled": task.settled,
+        "settled": None if task.settled is None else asdict(task.settled),
         "start": None if prepared.start is None else dict(prepared.start),
         "layers": prepared.layers,
         "notes": prepared.notes,
@@ -378,7 +378,7 @@ def _restored(saved: dict[str, Any], job: Job) -> Prepared:
         layer=saved["layer"],
         retain_level=saved["retain_level"],
         unseen_level=saved["unseen_level"],
-        settled=saved["settled"],
+        settled=None if saved["settled"] is None else Settled(**saved["settled"]),
         forget_batch=saved["batches"][0],
         retain_batch=saved["batches"][1],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from ..core.terms import Loss
 from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
-from ..tasks import Kind, Method, Samples, Stream, Targets, Task
+from ..tasks import Kind, Method, Samples, Settled, Stream, Targets, Task
 from .confidence import matched_confidence
 from .head_start import HeadStart, head_start
 from .measuring import sample_losses
@@ -151,7 +152,7 @@ def prepare(
         layer=steered_layer(model) if "layer" in needs else None,
         retain_level=level,
         unseen_level=above,
-        settled=begun.settled,
+        settled=None if begun.settled is None else Settled(begun.settled, _size(model, begun.state or {})),
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
@@ -160,6 +161,12 @@ def prepare(
         start, looked = _start(trained_here, parts, loss, above - level)
         cost += looked
     return Prepared(task, cost, start, begun.layers, begun.notes)
+
+
+def _size(model: Module, state: Mapping[str, Tensor]) -> float:
+    """‖θ‖ of a start, over what is trained of `model`."""
+    trained = (name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    return math.hypot(*(float(state[name].norm()) for name in trained))
 
 
 def _ground(

@@ -57,10 +57,15 @@ class OFMU(OFMUFields):
     def step(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired.
 
-        None is made where the start has left nothing to forget (`task.settled`).
+        None is made where the start has left nothing to forget (`task.settled`); ValueError for a model that is
+        not at that start.
         """
         if self.start == "head" and task.settled is not None:
-            return state, Log(done=True, why=task.settled)
+            if not math.isclose(state.size, task.settled.size, rel_tol=1e-4):
+                raise ValueError(
+                    "model: it is not at the start that was prepared; call Prepared.begin(model) first"
+                )
+            return state, Log(done=True, why=task.settled.why)
         numbers, batch = self._ascend(task, oracle, state)
         if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):
             return state, Log(numbers, done=True)
