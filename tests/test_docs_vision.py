@@ -62,7 +62,11 @@ def test_an_image_folder_goes_through(tmp_path, monkeypatch):
     assert set(cats.labels.tolist()) == {1}
     assert accuracy(model, cats) == 0
     assert accuracy(model, kept) > 0.95
-    assert space["events"][-1].last in ("the target holds", "all steps are done")
+    assert space["events"][-1].last in (
+        "no forgotten label is predicted any more",
+        "the target holds",
+        "all steps are done",
+    )
 
 
 def test_an_own_module_with_an_own_loss_goes_through():
@@ -78,6 +82,7 @@ def test_an_own_module_with_an_own_loss_goes_through():
         )
 
     forget, retain = part("f", [2] * 20), part("r", [0, 1] * 40)
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.SiLU(), nn.Linear(16, 3))  # a module that is none of ours
     every = TensorSamples(
         torch.cat([forget.pixels, retain.pixels]), torch.cat([forget.labels, retain.labels]), ["x"] * 100
@@ -96,7 +101,7 @@ def test_an_own_module_with_an_own_loss_goes_through():
     batch = forget.batch(range(5))
     assert torch.allclose(space["weighted"](model, batch).values, 3 * class_nll(model, batch).values)
     assert space["prepared"].task.loss is space["weighted"]
-    assert space["events"][-1].last == "no forgotten label is predicted any more"
+    assert space["events"][-1].last in ("no forgotten label is predicted any more", "the target holds")
     assert accuracy(model, forget) == 0
     assert accuracy(model, retain) > 0.95
 
