@@ -119,9 +119,11 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
         with job.processes.together():
             prepared = _restored(load_state(file), job)
         return prepared, _progress(saved["progress"])
-    prepared = prepare(
-        job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch, budget=job.budget
-    )
+    with Meter() as meter:
+        prepared = prepare(
+            job.module, job.kind, job.parts, job.method, job.sources, job.seed, batch=job.batch, budget=job.budget
+        )
+    usage = meter.usage
     for text in prepared.notes:
         note(text)
     if prepared.cost >= job.budget and prepared.layers is None:  # a head start fits itself to the budget
@@ -131,7 +133,9 @@ def ready(job: Job, out: Output) -> tuple[Prepared, Progress]:
         )
     prepared = _alike(prepared, job)
     job.processes.of_leader(lambda: save_state(file, _plain_task(prepared, job)))
-    progress = Progress(cost=prepared.cost, due=prepared.cost)
+    progress = Progress(
+        cost=prepared.cost, seconds=usage.wall_seconds, peak_bytes=usage.peak_bytes, due=prepared.cost
+    )
     _save(out, job, progress)
     return prepared, progress
 
