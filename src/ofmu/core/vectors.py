@@ -201,11 +201,11 @@ def assign(a: Sequence[Tensor], values: Sequence[Tensor]) -> None:
 def bad(a: Sequence[Tensor]) -> Tensor:
     """Whether something that lies on this rank is no finite number: a scalar, 1 or 0.
 
-    A sum of squares is finite only if all it sums up is: one pass without temporaries, and a second look where it
-    is not (it may just have overflowed).
+    A norm is finite only if all that it sums up is: one pass without temporaries, and a second look where it is
+    not (it may just have overflowed).
     """
     parts = _local(a)
-    if bool(dot(parts, parts).isfinite()):
+    if bool(torch.stack(torch._foreach_norm(parts)).isfinite().all()):
         return torch.zeros((), device=parts[0].device)
     return (~torch.stack([x.isfinite().all() for x in parts]).all()).float()
 

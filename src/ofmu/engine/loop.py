@@ -74,7 +74,8 @@ def unlearn(
         first = resume["step"] + 1
     good = vectors.copy_of(oracle.params)
     for step in range(first, steps + 1):
-        vectors.assign(good, oracle.params)
+        if step > first:
+            vectors.assign(good, oracle.params)
         try:
             state, log = method.step(task, oracle, state)
             _check_finite(step, log, oracle)
