@@ -14,6 +14,7 @@ from .tuning import Options, Range, Space, Value, Values
 
 RATES = ("of.descent.lr", "descent.lr", "outer.lr", "rate")  # where a method keeps its learning rate
 AROUND = 5.6  # a tuned learning rate lies within this factor of the preset's: three quarters of a decade
+WIDER = {"finetune": 18.0, "neggrad-plus": 18.0, "salun": 18.0, "scrub": 18.0}  # their best lay at that range's end
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ KNOBS: dict[str, Space] = {  # what is tuned beside the learning rate, by method
     "kl": _WEIGHT,
     "npo": {"forget_weight": Range(0.03, 3.0)},
     "simnpo": {"forget_weight": Range(0.03, 3.0)},
-    "neggrad-plus": _WEIGHT,
+    "neggrad-plus": {"forget_weight": Range(0.001, 1.0)},
     "randomlabel": _WEIGHT,
-    "salun": {"share": Range(0.1, 0.9, log=False)},
+    "salun": {"share": Range(0.1, 0.9, log=False), "of.forget_weight": Range(0.01, 1.0)},
     "scrub": {"rounds": Options((2, 5, 10, 20))},
     "ssd": {"alpha": Range(1.0, 100.0), "strength": Range(0.1, 10.0)},
     "iu": {"scale": Range(0.1, 20.0), "damping": Range(1e-3, 1.0)},
@@ -113,7 +114,8 @@ def space_of(choice: Choice) -> tuple[Space, Values]:
     rate = next((path for path in RATES if _has(choice.method, path)), None)
     if rate is not None and choice.name not in ("ssd", "iu"):
         preset = float(value_of(choice.method, rate))
-        knobs[rate] = Range(preset / AROUND, preset * AROUND)
+        around = WIDER.get(choice.name, AROUND)
+        knobs[rate] = Range(preset / around, preset * around)
     return knobs, {path: value_of(choice.method, path) for path in knobs}
 
 
