@@ -148,9 +148,33 @@ def test_a_head_start_fits_itself_to_the_budget(model, budget):
     assert 0.6 * budget < made.cost < budget + 10  # at most one batch over
 
 
-def test_deeper_while_it_leaks_then_rounds_from_the_model_itself(model):
+def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
     made = head_start(ground(model, ALWAYS))
     assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
+    assert "begun with all layers trained 6 of 6 epochs" in made.notes[-1]
+    assert made.layers == 0
+    assert made.settled is None  # the rounds go on from here
+    assert len(made.targets.values) == 12
+    expected, recipe = mlp(), replace(RECIPE, lr=3 * RECIPE.lr, seed=3 + 31)
+    expected.load_state_dict(model.state_dict())
+    trained(expected, RETAIN, class_nll, recipe)
+    assert all(torch.equal(made.state[name], value) for name, value in expected.state_dict().items())
+    tests = (3 * 2 + 1) * 42 / 3  # at most: two tops at both looks, all layers at the end; 42 samples each
+    assert 6 * 60 < made.cost < 6 * 60 + 4 * 60 + tests + made.targets.cost
+    shallow = head_start(ground(model, replace(ALWAYS, deepest=2)))
+    assert [note.split(" reset")[0] for note in shallow.notes[:-1]] == ["last 2 layers"]
+
+
+def test_a_restart_takes_its_share_of_the_budget_and_leaves_no_layer_frozen(model):
+    made = head_start(ground(model, replace(ALWAYS, deepest=2), budget=360))
+    assert 0.5 * 360 < made.cost < 0.75 * 360  # .6, with what the top that was left and the tests took
+    frozen = mlp()
+    frozen[0].requires_grad_(False)
+    assert "begun with the model as it is" in head_start(ground(frozen, ALWAYS)).notes[-1]
+
+
+def test_rounds_from_the_model_itself_where_an_epoch_is_too_much(model):
+    made = head_start(ground(model, ALWAYS, budget=120))
     assert "begun with the model as it is" in made.notes[-1]
     assert made.state is None
     assert made.settled is None

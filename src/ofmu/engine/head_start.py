@@ -1,7 +1,8 @@
 """Where a run on images begins: the last layers reset and trained on D_r, as many as held-out evidence asks for.
 
 A short honest retraining that starts from good features is hard to tell from a full one, unless the frozen
-features themselves remember D_f: those of a deep network do. Held-out data show which it is.
+features themselves remember D_f: those of a deep network do. Held-out data show which it is; where they do, all
+layers are trained on D_r at a raised rate.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class HeadStart:
     """cost: of all that was tried and tested, in sample-gradients. notes: what was found, in sentences.
 
     state: parameters and buffers to begin with; None: there is no such start, and `notes` say why. layers: how
-    many were reset. settled: why nothing is left to forget. targets: what is left to reach; None where something
-    else must say it.
+    many were reset (0: none, all were trained on). settled: why nothing is left to forget. targets: what is left
+    to reach; None where something else must say it.
     """
 
     cost: float
@@ -48,7 +49,8 @@ def head_start(ground: Ground) -> HeadStart:
     notes: list[str] = []
     trials: list[Trial] = []
     try:
-        return _finished(trials, notes) if _search(ground, trials, notes) else _rounds_alone(ground, trials, notes)
+        found = _search(ground, trials, notes) or _restarted(ground, trials)
+        return _finished(trials, notes) if found else _rounds_alone(ground, trials, notes)
     except (UserError, Diverged) as error:
         return HeadStart(_cost(trials), (*notes, f"no head start: {error}"))
 
@@ -72,10 +74,21 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
     return False
 
 
+def _restarted(ground: Ground, trials: list[Trial]) -> bool:
+    """Whether all layers were trained, for at least an epoch, with `Search.kept` of what is left."""
+    trial = ground.whole()
+    epochs = trial.affords(ground.search.kept * (ground.budget - _cost(trials)))
+    frozen = not all(p.requires_grad for p in ground.model.parameters())  # it would keep what it remembers
+    if frozen or epochs < 1:
+        return False
+    trials.append(trial)
+    return trial.train(epochs)
+
+
 def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> HeadStart:
-    """Every top that the budget pays for leaks at once: relearning D_r on it would teach D_f again as well."""
+    """Every top that the budget pays for leaks at once, and a restart would be too short to learn D_r again."""
     targets = ground.targets(ground.model)
-    notes.append("no head start: the budget pays for no deeper one; begun with the model as it is")
+    notes.append("no head start: the budget pays for no more; begun with the model as it is")
     return HeadStart(_cost(trials) + targets.cost, tuple(notes), targets=targets)
 
 
@@ -83,8 +96,8 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     trial, ground = trials[-1], trials[-1].ground
     trial.test()
     notes.append(
-        f"begun with the last {_layers(trial)} reset and trained {trial.epochs:.3g} of {ground.recipe.epochs:g} "
-        f"epochs on the retain set; {_seen(trial)}"
+        f"begun with {f'the last {_layers(trial)} reset and' if trial.k else 'all layers'} trained "
+        f"{trial.epochs:.3g} of {ground.recipe.epochs:g} epochs on the retain set; {_seen(trial)}"
     )
     trial.model.requires_grad_(True)
     settled, targets = None, None
@@ -110,10 +123,11 @@ def _tries(ground: Ground) -> list[int]:
     depth = len(parameterised_layers(ground.model))
     if depth < 2:
         raise UserError("the model has one layer: nothing would be left of it")
-    k, tries = min(2 if ground.present else 1, depth - 1), []
+    deepest = min(ground.search.deepest, depth - 1)
+    k, tries = min(2 if ground.present else 1, deepest), []
     while k not in tries:
         tries.append(k)
-        k = min(2 * k, depth - 1)
+        k = min(2 * k, deepest)
     return tries
 
 

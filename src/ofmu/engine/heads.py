@@ -1,4 +1,4 @@
-"""The last layers of an image classifier, trained anew over what the frozen layers below them put out."""
+"""What a start trains: the last layers over what the frozen layers below them put out, or the whole network."""
 
 from __future__ import annotations
 
@@ -38,6 +38,22 @@ class Top:
     def reads(self, samples: Samples) -> TensorSamples:
         """Other samples as the top reads them, at `below` a sample."""
         return kept_outputs(self.whole, self.module, samples)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All layers, where nothing is frozen or kept: the costs of `Top` for the network itself."""
+
+    module: Module
+    samples: Samples
+    share: float = 1.0
+    below: float = 0.0
+    look: float = 1 / 3
+    once: float = 0.0
+
+    def reads(self, samples: Samples) -> Samples:
+        """The samples themselves."""
+        return samples
 
 
 def reset_top(model: Module, retain: Samples, layers: int, seed: int, *, later: bool = False) -> Top:

@@ -1,4 +1,7 @@
-"""One number of last layers on trial: reset, trained on D_r over kept outputs, and tested on held-out data."""
+"""A start on trial: the last layers reset and trained on D_r over kept outputs, or all layers trained on.
+
+Held-out data test it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from torch.nn import Module
 
 from ..core.terms import Loss
 from ..errors import UserError
-from ..tasks import Samples, Targets, TensorSamples
-from .heads import Top, reset_top
+from ..tasks import Samples, Targets
+from .heads import Top, Whole, reset_top
 from .leak import Leak, absent_leak, leak_of, own_targets
 from .measuring import sample_losses
 from .reset import last_layers
@@ -27,10 +30,15 @@ from .training import Recipe, training
 class Search:
     """What a head start chooses from, and by which evidence.
 
-    fixed: so many layers, whatever the evidence says (0: chosen). Otherwise 2, 4, 8, … are tried while D_f scores
-        above held-out data: one reset layer reads frozen features linearly, and leaked wherever it was measured;
-        doubling, since each try costs the outputs of the layers below it. Where no forgotten label is in D_r, 1
-        comes first: nothing in D_r then teaches that label again.
+    fixed: so many layers, whatever the evidence says (0: chosen). Otherwise 2, 4, … up to `deepest` are tried
+        while D_f scores above held-out data: one reset layer reads frozen features linearly, and leaked wherever
+        it was measured; doubling, since each try costs the outputs of the layers below it. Where no forgotten
+        label is in D_r, 1 comes first: nothing in D_r then teaches that label again.
+    deepest: where so many leak, the features remember, and a restart of all layers is nearer to Retrain than a
+        deeper top at the same cost.
+    restart: it trains all layers as they are, none reset, at so many times Adam's rate (once under SGD): too fast
+        for what single samples taught to survive, slow enough to learn D_r again. For less than one epoch there is
+        none.
     looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
         half an epoch, at half the cost of its features.
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
@@ -39,8 +47,8 @@ class Search:
         about this share of the budget.
     fewest: a deeper top is tried only where it can have this share of the recipe's epochs; with less it does not
         learn D_r again.
-    kept: once a top has leaked, the share of what is left that goes into training the next one; the rest is for
-        the rounds that lift what still scores above held-out data.
+    kept: once a top has leaked, the share of what is left that goes into training the next one, or all layers; the
+        rest is for the rounds that lift what still scores above held-out data.
     boost: with fewer epochs than the recipe's, Adam's rate is raised as many times, at most so much: on frozen
         features that is stable, and learns D_r sooner. Never under SGD.
     """
@@ -51,8 +59,10 @@ class Search:
     compared: int = 1024
     testing: float = 0.05
     fewest: float = 1 / 6
-    kept: float = 0.5
+    kept: float = 0.6
     boost: float = 4.0
+    deepest: int = 4
+    restart: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -120,15 +130,22 @@ class Ground:
                     )
         return Trial(self, k, model, reset_top(model, self.retain, k, self.seed + 31, later=True))
 
+    def whole(self) -> Trial:
+        """All layers as they are."""
+        model = copy.deepcopy(self.model)
+        return Trial(self, 0, model, Whole(model, self.retain))
+
 
 @dataclass
 class Trial:
-    """trained, tested: what training steps and tests took, in sample-gradients; epochs: how many D_r was seen."""
+    """k: layers that were reset (0: none, and all are trained). trained, tested: what training steps and tests
+    took, in sample-gradients; epochs: how many D_r was seen.
+    """
 
     ground: Ground
     k: int
     model: Module
-    top: Top
+    top: Top | Whole
     trained: float = 0.0
     tested: float = 0.0
     epochs: float = 0.0
@@ -155,9 +172,11 @@ class Trial:
 
     def train(self, epochs: float, *, looks: Sequence[float] = ()) -> bool:
         """Train for so many epochs; False where it was left at a look, after so many of them, as it leaked."""
-        recipe, boost = self.ground.recipe, self.ground.search.boost
-        rate = 1.0 if recipe.rule == "sgd" else min(boost, recipe.epochs / max(epochs, 1e-9))
-        recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=self.ground.seed + 31, augment=False)
+        recipe, search = self.ground.recipe, self.ground.search
+        raised = min(search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else search.restart
+        rate = 1.0 if recipe.rule == "sgd" else raised
+        augment = recipe.augment and not self.k  # kept outputs are of the images as they are
+        recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=self.ground.seed + 31, augment=augment)
         per, before, seen = math.ceil(len(self.ground.retain) / recipe.batch), self.trained, self.epochs
         due = {round(look * per) for look in looks}
         for progress in training(self.top.module, self.top.samples, self.ground.loss, recipe):
@@ -174,13 +193,13 @@ class Trial:
         self.leaks = []
         if self.ground.present and self.ground.heldout is not None:
             ours, theirs = self._compared
-            found = leak_of(self._losses(ours), self._losses(theirs), ours.labels, theirs.labels)
+            found = leak_of(self._losses(ours), self._losses(theirs), labels_of(ours), labels_of(theirs))
             self.leaks += [] if found is None else [found]
         if self.ground.absent:
             self.leaks.append(absent_leak(self._losses(self._gone)))
 
     @cached_property
-    def _compared(self) -> tuple[TensorSamples, TensorSamples]:
+    def _compared(self) -> tuple[Samples, Samples]:
         assert self.ground.heldout is not None
         rows, most = range(len(self.ground.heldout)), self.ground.compared
         return (
@@ -189,14 +208,14 @@ class Trial:
         )
 
     @cached_property
-    def _gone(self) -> TensorSamples:
+    def _gone(self) -> Samples:
         return self._read(self.ground.forget, self.ground.absent, self.ground.compared)
 
-    def _read(self, samples: Samples, rows: Sequence[int], most: int) -> TensorSamples:
+    def _read(self, samples: Samples, rows: Sequence[int], most: int) -> Samples:
         few = rows if len(rows) <= most else [rows[i * len(rows) // most] for i in range(most)]
         self.tested += self.top.below * len(few)
         return self.top.reads(Rows(samples, few))
 
-    def _losses(self, samples: TensorSamples) -> Tensor:
+    def _losses(self, samples: Samples) -> Tensor:
         self.tested += self.top.look * len(samples)
         return sample_losses(self.top.module, samples, self.ground.loss)
