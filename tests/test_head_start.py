@@ -15,7 +15,7 @@ from ofmu.engine.kept import KeptLater
 from ofmu.engine.leak import absent_leak, class_weights, leak_of, own_targets
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.training import Recipe, trained
-from ofmu.engine.trial import Ground, Search
+from ofmu.engine.trial import Ground, Search, Trial
 from ofmu.losses import class_nll
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import TensorSamples
@@ -149,7 +149,7 @@ def test_a_head_start_fits_itself_to_the_budget(model, budget):
 
 
 def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
-    made = head_start(ground(model, ALWAYS))
+    made = head_start(ground(model, replace(ALWAYS, deepest=4)))
     assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
     assert "begun with all layers trained 6 of 6 epochs" in made.notes[-1]
     assert made.layers == 0
@@ -161,20 +161,38 @@ def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
     assert all(torch.equal(made.state[name], value) for name, value in expected.state_dict().items())
     tests = (3 * 2 + 1) * 42 / 3  # at most: two tops at both looks, all layers at the end; 42 samples each
     assert 6 * 60 < made.cost < 6 * 60 + 4 * 60 + tests + made.targets.cost
-    shallow = head_start(ground(model, replace(ALWAYS, deepest=2)))
-    assert [note.split(" reset")[0] for note in shallow.notes[:-1]] == ["last 2 layers"]
+    default = head_start(ground(model, ALWAYS))
+    assert [note.split(" reset")[0] for note in default.notes[:-1]] == ["last 2 layers"]
+    assert default.cost < made.cost
+
+
+def test_after_a_restart_rounds_repair_even_where_nothing_leaks(model, monkeypatch):
+    found = iter([True, False])  # at the first look; after the restart
+    monkeypatch.setattr(Trial, "leaky", property(lambda _: next(found)))
+    made = head_start(ground(model, ALWAYS))
+    assert made.settled is None
+    assert made.targets is not None
+
+
+def test_a_short_restart_is_slower(model):
+    whole = ground(model).whole()
+    whole.train(0.5)
+    expected = mlp()
+    expected.load_state_dict(model.state_dict())
+    trained(expected, RETAIN, class_nll, replace(RECIPE, epochs=0.5, lr=1.5 * RECIPE.lr, seed=3 + 31))
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), expected.parameters(), strict=True))
 
 
 def test_a_restart_takes_its_share_of_the_budget_and_leaves_no_layer_frozen(model):
-    made = head_start(ground(model, replace(ALWAYS, deepest=2), budget=360))
+    made = head_start(ground(model, ALWAYS, budget=360))
     assert 0.5 * 360 < made.cost < 0.75 * 360  # .6, with what the top that was left and the tests took
     frozen = mlp()
     frozen[0].requires_grad_(False)
     assert "begun with the model as it is" in head_start(ground(frozen, ALWAYS)).notes[-1]
 
 
-def test_rounds_from_the_model_itself_where_an_epoch_is_too_much(model):
-    made = head_start(ground(model, ALWAYS, budget=120))
+def test_rounds_from_the_model_itself_where_half_an_epoch_is_too_much(model):
+    made = head_start(ground(model, ALWAYS, budget=70))
     assert "begun with the model as it is" in made.notes[-1]
     assert made.state is None
     assert made.settled is None

@@ -18,6 +18,8 @@ from .loop import Diverged
 from .reset import parameterised_layers
 from .trial import Ground, Trial
 
+SHORTEST = 0.5  # epochs of a restart: with fewer D_r is not learned again
+
 
 @dataclass(frozen=True)
 class HeadStart:
@@ -75,11 +77,11 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
 
 
 def _restarted(ground: Ground, trials: list[Trial]) -> bool:
-    """Whether all layers were trained, for at least an epoch, with `Search.kept` of what is left."""
+    """Whether all layers were trained, with `Search.kept` of what is left."""
     trial = ground.whole()
     epochs = trial.affords(ground.search.kept * (ground.budget - _cost(trials)))
     frozen = not all(p.requires_grad for p in ground.model.parameters())  # it would keep what it remembers
-    if frozen or epochs < 1:
+    if frozen or epochs < SHORTEST:
         return False
     trials.append(trial)
     return trial.train(epochs)
@@ -101,7 +103,7 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     )
     trial.model.requires_grad_(True)
     settled, targets = None, None
-    if trial.leaky:
+    if trial.leaky or not trial.k:  # after a restart the rounds repair what it overwrote, leak or none
         targets = ground.targets(trial.model)
     elif ground.present:
         settled = "nothing to forget scores above held-out data"

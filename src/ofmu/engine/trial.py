@@ -35,10 +35,10 @@ class Search:
         it was measured; doubling, since each try costs the outputs of the layers below it. Where no forgotten
         label is in D_r, 1 comes first: nothing in D_r then teaches that label again.
     deepest: where so many leak, the features remember, and a restart of all layers is nearer to Retrain than a
-        deeper top at the same cost.
-    restart: it trains all layers as they are, none reset, at so many times Adam's rate (once under SGD): too fast
-        for what single samples taught to survive, slow enough to learn D_r again. For less than one epoch there is
-        none.
+        deeper top at the same cost, a third of a small budget of which the trials of deeper tops would take.
+    restart: it trains all layers as they are, none reset, at up to so many times Adam's rate, 1 + epochs times in
+        short ones (once under SGD): too fast for what single samples taught to survive, slow enough to learn D_r
+        again.
     looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
         half an epoch, at half the cost of its features.
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
@@ -61,7 +61,7 @@ class Search:
     fewest: float = 1 / 6
     kept: float = 0.6
     boost: float = 4.0
-    deepest: int = 4
+    deepest: int = 2
     restart: float = 3.0
 
 
@@ -173,8 +173,8 @@ class Trial:
     def train(self, epochs: float, *, looks: Sequence[float] = ()) -> bool:
         """Train for so many epochs; False where it was left at a look, after so many of them, as it leaked."""
         recipe, search = self.ground.recipe, self.ground.search
-        raised = min(search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else search.restart
-        rate = 1.0 if recipe.rule == "sgd" else raised
+        most, more = (search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else (search.restart, 1 + epochs)
+        rate = 1.0 if recipe.rule == "sgd" else min(most, more)
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
         recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=self.ground.seed + 31, augment=augment)
         per, before, seen = math.ceil(len(self.ground.retain) / recipe.batch), self.trained, self.epochs
