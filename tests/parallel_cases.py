@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_outputs import CausalLMOutput
 
 from ofmu.benchmarks.parallel import runs
-from ofmu.cli import session
+from ofmu.cli import watching
 from ofmu.cli.main import run
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.vectors import bad, copy_of
@@ -313,14 +313,14 @@ def command(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     assert unlearnt(folder, 0, "ddp") == 0
     with pytest.MonkeyPatch.context() as patch:
-        event = session._Watch.event
+        event = watching.Watch.event
 
         def stopped(watch: object, last: Event) -> None:
             event(watch, last)
             if rank == 1 and last.step == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        patch.setattr(session._Watch, "event", stopped)
+        patch.setattr(watching.Watch, "event", stopped)
         assert unlearnt(folder, 1, "fsdp2") == 130
     assert (folder / "fsdp2.partial" / "checkpoint" / "save-2").is_dir()
     assert unlearnt(folder, 1, "fsdp2", "--resume") == 0

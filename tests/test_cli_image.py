@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cli_world import World, image_world, parameters, same, write_images
-from ofmu.cli import session
+from ofmu.cli import session, watching
 from ofmu.cli import unlearn as command
 from ofmu.cli.main import run
 from ofmu.core.backend import Backend
@@ -90,10 +90,10 @@ def test_killed_at_three_random_moments_it_ends_bit_for_bit_the_same(world, fini
     out, rng = tmp_path / "out", random.Random(7)
     words = world.arguments(out, "--method", "ofmu-paper", "--steps", "12", *STEPS)
     slow = (
-        "import sys, time\nfrom ofmu.cli import session\nfrom ofmu.cli.main import main\n"
-        "import torch; torch.set_num_threads(1)\nevent = session._Watch.event\n"
+        "import sys, time\nfrom ofmu.cli import watching\nfrom ofmu.cli.main import main\n"
+        "import torch; torch.set_num_threads(1)\nevent = watching.Watch.event\n"
         "def late(self, seen):\n    time.sleep(.15)\n    event(self, seen)\n"
-        "session._Watch.event = late\nmain(sys.argv[1:])\n"
+        "watching.Watch.event = late\nmain(sys.argv[1:])\n"
     )
     checkpoint = tmp_path / "out.partial" / "checkpoint.safetensors"
     for kill in range(3):
@@ -116,7 +116,7 @@ def test_killed_at_three_random_moments_it_ends_bit_for_bit_the_same(world, fini
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_first_and_the_run_goes_on_exactly(world, finished, tmp_path, monkeypatch, capsys, number):
     words = world.arguments(tmp_path / "out", "--method", "ofmu-paper", "--steps", "12", *STEPS)
-    event = session._Watch.event
+    event = watching.Watch.event
 
     def stop_at_5(self, seen):
         event(self, seen)
@@ -124,12 +124,12 @@ def test_a_signal_saves_first_and_the_run_goes_on_exactly(world, finished, tmp_p
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(session._Watch, "event", stop_at_5)
+        patch.setattr(watching.Watch, "event", stop_at_5)
         assert run(words) == 130
     assert "--resume" in capsys.readouterr().err
     steps = []
     with monkeypatch.context() as patch:
-        patch.setattr(session._Watch, "event", lambda self, seen: (steps.append(seen.step), event(self, seen)))
+        patch.setattr(watching.Watch, "event", lambda self, seen: (steps.append(seen.step), event(self, seen)))
         # targets are taken from the interrupted run, not estimated again
         patch.setattr(session, "prepare", lambda *a, **k: pytest.fail("prepared twice"))
         assert run([*words, "--resume"]) == 0
@@ -157,7 +157,7 @@ def test_stopped_before_the_first_step_it_goes_on_from_the_same_start(world, tmp
 
 
 def test_resuming_with_other_arguments_is_refused(world, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(session._Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(watching.Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
     assert world.unlearn(tmp_path / "out", "--method", "ofmu-paper", "--steps", "9", *STEPS) == 130
     capsys.readouterr()
     assert world.unlearn(tmp_path / "out", "--method", "ofmu-paper", "--steps", "10", *STEPS, "--resume") == 2
@@ -169,7 +169,7 @@ def test_a_resumed_run_takes_its_derivatives_as_it_began(world, tmp_path, monkey
     words = world.arguments(tmp_path / "out", "--method", "ofmu-paper", "--steps", "2", *STEPS)
     with monkeypatch.context() as patch:
         patch.setattr(engine_oracles, "choose", lambda *_: Backend("mixed", "as on the first day", streamed=True))
-        patch.setattr(session._Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(watching.Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
         assert run(words) == 130
     said = "derivatives: mixed, one graph at a time (as on the first day)"
     assert said in capsys.readouterr().err

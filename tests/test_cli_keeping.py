@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cli_world import World, image_world, parameters, same
-from ofmu.cli import keeping, session
+from ofmu.cli import keeping, watching
+from ofmu.cli.job import Progress
 from ofmu.cli.main import run
-from ofmu.cli.session import Progress
 from ofmu.evidence.finding import Finding, judged
 from ofmu.evidence.gates import Gate, Outcome, Standing, decide, standing
 
@@ -64,7 +64,7 @@ def test_the_state_that_does_best_is_what_out_holds(world, kept, tmp_path):
 @pytest.mark.parametrize("moment", ["step", "attack"])
 def test_stopped_at_a_step_or_in_an_attack_it_ends_with_the_same_state(world, kept, tmp_path, monkeypatch, moment):
     words = world.arguments(tmp_path / "out", *RUN, *GATES)
-    place, name = (session._Watch, "event") if moment == "step" else (keeping.Keeper, "_attacked")
+    place, name = (watching.Watch, "event") if moment == "step" else (keeping.Keeper, "_attacked")
     inner, seen = getattr(place, name), []
 
     def stop_at_the_third(self, *given):
@@ -84,7 +84,7 @@ def test_stopped_at_a_step_or_in_an_attack_it_ends_with_the_same_state(world, ke
 def test_other_gates_are_another_run(world, tmp_path, monkeypatch, capsys):
     words = world.arguments(tmp_path / "out", *RUN, *GATES)
     with monkeypatch.context() as patch:
-        patch.setattr(session._Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
+        patch.setattr(watching.Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
         assert run(words) == 130
     assert run([*words[:-1], "3", "--resume"]) == 2
     assert "--gate-every" in capsys.readouterr().err

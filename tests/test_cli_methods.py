@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cli_world import World, image_world, text_world
+from ofmu.cli.job import Job
 from ofmu.cli.main import run
-from ofmu.cli.session import Job, _plain_task, _restored
+from ofmu.cli.prepared import plain_task, restored
 from ofmu.data.encode import TextSamples
 from ofmu.data.people import people
 from ofmu.data.refusals import REFUSALS
@@ -84,8 +85,8 @@ def test_a_resumed_run_has_the_same_task(world, tmp_path, name):
     method = build_method(name, "text", width=16)
     job = Job(loaded.module, "text", parts, method, Sources(), 0, 100.0, 2, {})
     made = prepare(loaded.module, "text", parts, method, Sources(), 0)
-    save_state(tmp_path / "task.safetensors", _plain_task(made, job))
-    again = _restored(load_state(tmp_path / "task.safetensors"), job)
+    save_state(tmp_path / "task.safetensors", plain_task(made, job))
+    again = restored(load_state(tmp_path / "task.safetensors"), job)
     assert again.cost == made.cost
     assert again.task.layer == made.task.layer
     assert (made.task.layer is None) == (name == "idkdpo")
@@ -106,8 +107,8 @@ def test_a_resumed_run_has_the_same_confidence_and_neutral_text(world, tmp_path)
     method = build_method("ofmu-matched", "text", width=16)
     job = Job(loaded.module, "text", Parts(forget, retain, heldout), method, Sources(base=base), 3, 100.0, 2, {})
     made = prepare(loaded.module, "text", job.parts, method, job.sources, 3)
-    save_state(tmp_path / "task.safetensors", _plain_task(made, job))
-    again = _restored(load_state(tmp_path / "task.safetensors"), job).task
+    save_state(tmp_path / "task.safetensors", plain_task(made, job))
+    again = restored(load_state(tmp_path / "task.safetensors"), job).task
     assert again.confidence == made.task.confidence != 1.0
     assert again.reference is not None
     assert torch.equal(again.neutral.next(3).rows, made.task.neutral.next(3).rows)

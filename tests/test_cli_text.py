@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cli_world import World, parameters, same, text_world, write_jsonl
-from ofmu.cli import session, shortcut
+from ofmu.cli import session, shortcut, watching
 from ofmu.cli.main import run
 from ofmu.cli.scoring import Scorer
 from ofmu.data.read import open_records
@@ -122,7 +122,7 @@ def test_interrupted_it_goes_on_bit_for_bit_with_the_reference_it_had_trained(
     world, finished, tmp_path, monkeypatch
 ):
     words = world.arguments(tmp_path / "out", "--retrain", str(world.model), *FEW)
-    event = session._Watch.event
+    event = watching.Watch.event
 
     def stop_at_2(self, seen):
         event(self, seen)
@@ -130,7 +130,7 @@ def test_interrupted_it_goes_on_bit_for_bit_with_the_reference_it_had_trained(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(session._Watch, "event", stop_at_2)
+        patch.setattr(watching.Watch, "event", stop_at_2)
         assert run(words) == 130
     monkeypatch.setattr(session, "prepare", lambda *a, **k: pytest.fail("prepared twice"))
     assert run([*words, "--resume"]) in (0, 4)

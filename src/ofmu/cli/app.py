@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from ofmu import __version__
-from ofmu.cli import bench_costs
 from ofmu.cli.attack_options import AttackOptions
+from ofmu.cli.bench_app import bench
 from ofmu.cli.exits import MEANINGS
-from ofmu.cli.options import DATA, OUTPUT, EvaluateOptions, TrainOptions, UnlearnOptions
-from ofmu.cli.score_models import add_commands
-from ofmu.cli.tofu_options import TofuOptions
+from ofmu.cli.options import OUTPUT, EvaluateOptions, Machine, UnlearnOptions
+from ofmu.cli.score_app import score
+from ofmu.cli.train_options import TrainOptions
 
 app = App(
     name="ofmu",
@@ -121,67 +121,12 @@ def compare(
     /,
     *,
     out: Annotated[str | None, Parameter(group=OUTPUT, help="Page to write (HTML).")] = None,
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False,
+    json: Machine = False,
 ) -> int:
     """Lay several runs of the same task beside each other, as one table and one page."""
     from ofmu.cli.compare import compare as run
 
     return run(runs, out, json)
-
-
-score = App(name="score", help="Scores of public benchmarks: from logs, or of a model.", help_format="markdown")
-app.command(score)
-add_commands(score)
-
-
-@score.command(
-    help_epilogue=f"""{MEANINGS}
-
-Examples:
-
-    ofmu score tofu --log eval_log_aggregated.json --retain-log retain99/eval_log_aggregated.json --json
-
-    ofmu score tofu --log TOFU_EVAL.json --retain-log retain99/TOFU_EVAL.json
-"""
-)
-def tofu(
-    *,
-    log: Annotated[
-        str,
-        Parameter(
-            group=DATA,
-            help="The model's log: eval_log_aggregated.json of TOFU's scripts, or the newer TOFU_EVAL.json or "
-            "TOFU_SUMMARY.json.",
-        ),
-    ],
-    retain_log: Annotated[
-        str | None,
-        Parameter(
-            group=DATA,
-            help="The log of the model retrained without the forget set, on the same forget questions: gives the "
-            "forget quality.",
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        Parameter(group=OUTPUT, help="Folder for the same log as TOFU_EVAL.json and TOFU_SUMMARY.json."),
-    ] = None,
-    json: Annotated[
-        bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
-    ] = False,
-) -> int:
-    """Model utility with its nine parts, and forget quality, from a TOFU log: the numbers of the public scripts.
-
-    Truth ratio: exp(mean loss of the wrong answers − loss of the paraphrased answer), losses per token. Model
-    utility: harmonic mean of probability, ROUGE-L recall and truth ratio on retain, real authors and world facts.
-    Forget quality: p of a two-sample KS test of the truth ratios on the forget questions. Intervals: 95 %
-    bootstrap over questions.
-    """
-    from ofmu.cli.score import tofu as run
-
-    return run(log, retain_log, out, json)
 
 
 @app.command
@@ -198,80 +143,5 @@ def demo(
     return run(out, seeds_image, seeds_text, jobs)
 
 
-bench = App(name="bench", help="Run a benchmark: tasks, methods, references and seeds, as one report.")
+app.command(score)
 app.command(bench)
-bench_costs.add_commands(bench)
-
-
-@bench.default
-def every(
-    name: Annotated[
-        str | None, Parameter(help="Which benchmark; with --smoke, one of every kind by default.")
-    ] = None,
-    /,
-    *,
-    out: Annotated[Path, Parameter(help="Folder to write; a folder for each benchmark in it.")] = Path(
-        "runs/bench"
-    ),
-    seeds: Annotated[int, Parameter(help="Seeds of each method.")] = 3,
-    smoke: Annotated[
-        bool, Parameter(help="The smallest form, to see that everything works.", negative="")
-    ] = False,
-    forget: Annotated[
-        list[str] | None,
-        Parameter(
-            help="Images: what to forget, one or more of random:0.1 class:3 hardest:0.1 …",
-            negative="",
-            consume_multiple=True,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, Parameter(help="Images: cnn, resnet20, resnet18, vit, timm:NAME, hub:ID …")
-    ] = None,
-    methods: Annotated[
-        list[str] | None,
-        Parameter(help="Images: which methods; settings by NAME:field=value.", negative="", consume_multiple=True),
-    ] = None,
-    scale: Annotated[
-        Literal["cpu", "salun"], Parameter(help="Images: small, or the SalUn protocol for a GPU.")
-    ] = "cpu",
-    trials: Annotated[
-        int, Parameter(help="Images: tuning trials of every method on development forget sets; 1: presets.")
-    ] = 1,
-    ensemble: Annotated[int, Parameter(help="Images: models a side for KLoM; 0: without it.")] = 0,
-) -> int:
-    """Run a benchmark: tasks, methods, references and seeds, as one report.
-
-    Trained models and finished runs are kept in the store ($OFMU_STORE): what was stopped goes on from there.
-    """
-    from ofmu.benchmarks.vision.bench import VisionOptions
-    from ofmu.cli.studies import bench as run
-
-    options = VisionOptions(tuple(forget or ()), model, tuple(methods or ()), scale, trials, ensemble)
-    return run(name, out, seeds, smoke, options)
-
-
-@bench.command(
-    name="tofu",
-    help_epilogue=f"""{MEANINGS}
-
-Examples:
-
-    ofmu bench tofu --model smollm2-135m --methods ofmu,npo,simnpo --trials 6 --seeds 3 --out runs/tofu
-
-    ofmu bench tofu --split forget10 --model meta-llama/Llama-3.2-1B-Instruct --trainable lora:8 --out runs/llama
-
-    ofmu bench tofu --smoke
-""",
-)
-def bench_tofu(options: TofuOptions = TofuOptions()) -> int:  # noqa: B008  frozen
-    """A language model forgets some people of TOFU, by every method, tuned alike, beside a model retrained
-    without.
-
-    Tuning: as many trials for every method, on people who are not reported; then the setting is frozen. Rows are
-    written as runs end (OUT/tofu.md, tofu.json), with a line that names what is missing; the same command goes
-    on where it was stopped. Everything that was trained stays in the store.
-    """
-    from ofmu.cli.studies import tofu as run
-
-    return run(options)

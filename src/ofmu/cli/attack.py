@@ -15,12 +15,12 @@ from torch.nn import Module
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import with_shadows
+from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
+from ofmu.cli.job import gradient
 from ofmu.cli.loading import check_alike, check_finite, model_path
 from ofmu.cli.say import note, print_json
-from ofmu.cli.session import gradient
-from ofmu.cli.writing import environment
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
 from ofmu.engine.requests import Files, Request, load_request

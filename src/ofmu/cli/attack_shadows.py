@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ofmu.cli.attack_options import AttackOptions
+from ofmu.cli.given import method_of
+from ofmu.cli.job import gradient
 from ofmu.cli.loading import model_path
-from ofmu.cli.session import gradient
-from ofmu.cli.unlearn import method_of
 from ofmu.engine.provenance import SCRATCH, read_provenance
 from ofmu.engine.store import default_root
 from ofmu.errors import UserError

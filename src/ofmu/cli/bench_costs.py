@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from ofmu.cli.exits import MEANINGS
 from ofmu.cli.options import HOW, OUTPUT, RUN
 
 Words = list[str] | None
+Smoke = Annotated[bool, Parameter(group=RUN, help="The smallest form, to see that everything works.", negative="")]
 
 
-def add_commands(bench: App) -> None:
-    """Register the commands."""
-    bench.command(bench_pareto, name="pareto", help_epilogue=PARETO)
-    bench.command(bench_targets, name="targets", help_epilogue=TARGETS)
+def _several(help: str) -> Parameter:
+    """An option of several words or numbers, one after another."""
+    return Parameter(group=HOW, help=help, negative="", consume_multiple=True)
 
 
 PARETO = f"""{MEANINGS}
@@ -35,36 +35,23 @@ def bench_pareto(
     *,
     data: Annotated[
         Words,
-        Parameter(
-            group=HOW,
-            help="Some of fashion, cifar10-ci, cifar10, cifar100, digits, llama. Default: fashion cifar10-ci.",
-            negative="",
-            consume_multiple=True,
-        ),
+        _several("Some of fashion, cifar10-ci, cifar10, cifar100, digits, llama. Default: fashion cifar10-ci."),
     ] = None,
     forget: Annotated[
         Words,
-        Parameter(
-            group=HOW,
-            help="Images: what to forget. Default: random:0.1, class, entangled:0.5; a sub-class if there is one.",
-            negative="",
-            consume_multiple=True,
+        _several(
+            "Images: what to forget. Default: random:0.1, class, entangled:0.5; a sub-class if there is one."
         ),
     ] = None,
     methods: Annotated[
         Words,
-        Parameter(
-            group=HOW, help="Which methods; settings by NAME:field=value.", negative="", consume_multiple=True
-        ),
+        _several("Which methods; settings by NAME:field=value."),
     ] = None,
     budgets: Annotated[
         list[float] | None,
-        Parameter(
-            group=HOW,
-            help="Shares of a retraining that a run may spend, targets, start and references included. Default: "
-            "0.02 0.05 0.1 0.2 0.5.",
-            negative="",
-            consume_multiple=True,
+        _several(
+            "Shares of a retraining that a run may spend, targets, start and references included. Default: "
+            "0.02 0.05 0.1 0.2 0.5."
         ),
     ] = None,
     model: Annotated[str | None, Parameter(group=HOW, help="Images: another model.")] = None,
@@ -76,9 +63,7 @@ def bench_pareto(
             help="Tuning trials of every method but ofmu, at each budget, on development forget sets; 1: presets.",
         ),
     ] = 1,
-    smoke: Annotated[
-        bool, Parameter(group=RUN, help="The smallest form, to see that everything works.", negative="")
-    ] = False,
+    smoke: Smoke = False,
     out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write.")] = Path("runs/bench/pareto"),
 ) -> int:
     """Quality against cost: every method at every budget, beside independent retrainings and the original.
@@ -117,30 +102,18 @@ def bench_targets(
     *,
     data: Annotated[
         Words,
-        Parameter(
-            group=HOW,
-            help="Some of digits, fashion, cifar10, llama (these by default), cifar10-ci, cifar100.",
-            negative="",
-            consume_multiple=True,
-        ),
+        _several("Some of digits, fashion, cifar10, llama (these by default), cifar10-ci, cifar100."),
     ] = None,
     forget: Annotated[
         Words,
-        Parameter(
-            group=HOW,
-            help="Images: what to forget. Default: random:0.1.",
-            negative="",
-            consume_multiple=True,
-        ),
+        _several("Images: what to forget. Default: random:0.1."),
     ] = None,
     sources: Annotated[
         Words,
-        Parameter(group=HOW, help="Which sources of targets. Default: all.", negative="", consume_multiple=True),
+        _several("Which sources of targets. Default: all."),
     ] = None,
     seeds: Annotated[int, Parameter(group=RUN, help="Seeds of each source.")] = 3,
-    smoke: Annotated[
-        bool, Parameter(group=RUN, help="The smallest form, to see that everything works.", negative="")
-    ] = False,
+    smoke: Smoke = False,
     out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write.")] = Path("runs/bench/targets"),
 ) -> int:
     """What targets are worth: each source beside a retrained model's losses on the forget samples, with its cost.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ofmu.cli.exits import DONE, GATE_MISSED, NOT_REACHED
 from ofmu.cli.options import UnlearnOptions
+from ofmu.cli.result import Result
 from ofmu.cli.say import NOTES, print_json
-from ofmu.cli.writing import Result
 from ofmu.engine.launched import Processes
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from ofmu.cli.attack import case_of
 from ofmu.cli.evidence import gather
+from ofmu.cli.given import Given
 from ofmu.cli.loading import model_path
 from ofmu.cli.options import UnlearnOptions
+from ofmu.cli.result import Result
 from ofmu.cli.say import note
-from ofmu.cli.unlearn import Given
-from ofmu.cli.writing import Result
 from ofmu.engine.launched import Parallel
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.trainable import merge_adapter

@@ -9,9 +9,9 @@ from torch.nn import Module
 
 from ofmu.cli.evidence import decided
 from ofmu.cli.gating import as_saved, case_for
+from ofmu.cli.given import Given
+from ofmu.cli.job import Progress
 from ofmu.cli.say import note
-from ofmu.cli.session import Progress
-from ofmu.cli.unlearn import Given
 from ofmu.core import vectors
 from ofmu.core.vectors import Vector
 from ofmu.engine.checkpoint import random_state, set_random_state

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from ofmu.cli.options import DATA, MODEL, OUTPUT, Machine, RetrainModel
 from ofmu.errors import UserError
@@ -28,14 +28,6 @@ Folder = Annotated[
     str | None, Parameter(group=DATA, help="Directory or hub id of the data. Default: $OFMU_DATA_DIR.")
 ]
 Limit = Annotated[int | None, Parameter(group=DATA, help="Ask so many questions at most, evenly spread.")]
-
-
-def add_commands(score: App) -> None:
-    """Make the commands of this file known to `ofmu score`."""
-    score.command(wmdp)
-    score.command(mmlu)
-    score.command(probes)
-    score.command(muse)
 
 
 def _here(load: Callable[[], ChoiceSet], data: str | None) -> ChoiceSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ofmu.cli.session import Job
+from ofmu.cli.job import Job
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts
 from ofmu.engine.requests import Request

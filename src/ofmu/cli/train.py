@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ofmu.cli.checkpoints import check_same, room
 from ofmu.cli.interrupts import Pending, patient_signals
-from ofmu.cli.options import TrainOptions
 from ofmu.cli.say import bar, note, print_json
-from ofmu.cli.session import check_same
+from ofmu.cli.train_options import TrainOptions
 from ofmu.data.encode import Encoder, TextSamples
 from ofmu.data.images import check_labels, read_images
 from ofmu.data.read import open_records
@@ -59,7 +59,7 @@ def train(options: TrainOptions) -> int:
         loaded = apply_trainable(start.loaded, options.trainable, options.seed)
         for text in loaded.notes:
             note(text)
-        out.require(_room(loaded))
+        out.require(room(loaded.module))
         last = _trained(replace(start, loaded=loaded), recipe, identity, options.checkpoint_every, out, pending)
         save_model(replace(merge_adapter(loaded), settings=start.loaded.settings), out.folder)
         ids = start.samples.ids
@@ -83,13 +83,6 @@ def _identity(options: TrainOptions, start: Start, recipe: Recipe) -> dict[str, 
         "--trainable": options.trainable,
         "the recipe": str(recipe),
     }
-
-
-def _room(loaded: LoadedModel) -> int:
-    """Bytes that a run needs at most: the model, and an old and a new checkpoint with two moments each."""
-    weights = list(loaded.module.parameters())
-    trained = sum(p.numel() * p.element_size() for p in weights if p.requires_grad)
-    return sum(p.numel() * p.element_size() for p in weights) + 2 * 3 * trained
 
 
 def _trained(

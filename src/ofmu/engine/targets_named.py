@@ -45,8 +45,8 @@ def source_of(name: str, kind: Kind) -> Source:
     sources = SOURCES[kind]
     if name not in sources:
         near = get_close_matches(name, sources, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"--targets: found {name!r}; {hint}For {kind}: {', '.join(sources)}")
+        hint = f"did you mean {near[0]!r}? For" if near else "for"
+        raise UserError(f"--targets: found {name!r}; {hint} {kind}: {', '.join(sources)}")
     return Absent(sources[name]) if kind == "image" else sources[name]
 
 
