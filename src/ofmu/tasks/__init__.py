@@ -1,0 +1,28 @@
+"""What is to be forgotten and what is to be kept, and how a method looks: the types that all layers share.
+
+A method sees nothing else of the world: no device, no data loader, no file. Every sample has a stable id
+(see `ofmu.data`), and inside one data set a *row*, its position, by which per-sample values such as targets
+are looked up.
+"""
+
+from .method import Log, Method
+from .samples import IGNORE, Batch, Samples, TensorSamples, batches
+from .stream import Cursor, Stream
+from .task import Kind, Need, Settled, Targets, Task
+
+__all__ = [
+    "IGNORE",
+    "Batch",
+    "Cursor",
+    "Kind",
+    "Log",
+    "Method",
+    "Need",
+    "Samples",
+    "Settled",
+    "Stream",
+    "Targets",
+    "Task",
+    "TensorSamples",
+    "batches",
+]
