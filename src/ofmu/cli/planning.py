@@ -13,15 +13,13 @@ from ofmu.cli.loading import check_alike, model_path
 from ofmu.cli.say import note
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.models import load_model
-from ofmu.engine.prepare import Sources
+from ofmu.engine.prepare import UNRECORDED, Sources
 from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like
-from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
 from ofmu.tasks import Kind
 
 SHARE: dict[Kind, float] = {"image": 0.4, "text": 0.8}  # of retraining: what a run may spend by default
 LEAST = 100.0  # gradient-equivalents that any run may spend by default
-WITHOUT = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}  # where nobody recorded the training
 
 
 def job_of(given: Given) -> Job:
@@ -29,7 +27,7 @@ def job_of(given: Given) -> Job:
     options, loaded, parts = given.options, given.loaded, given.request.parts
     budget = samples_allowed(options.budget, loaded.kind, len(parts.retain), given.provenance)
     two_loops = options.method.startswith("ofmu")
-    recipe = given.provenance.recipe if given.provenance else WITHOUT[loaded.kind]
+    recipe = given.provenance.recipe if given.provenance else UNRECORDED[loaded.kind]
     return Job(
         loaded.module,
         loaded.kind,
@@ -88,7 +86,7 @@ def samples_allowed(budget: float | None, kind: Kind, retain: int, provenance: P
     """A budget in sample-gradients; by default a share of retraining on the retain set, and at least `LEAST`."""
     if budget is not None:
         return budget * gradient(kind)
-    recipe = provenance.recipe if provenance else WITHOUT[kind]
+    recipe = provenance.recipe if provenance else UNRECORDED[kind]
     return max(SHARE[kind] * recipe.epochs * retain, LEAST * gradient(kind))
 
 

@@ -10,9 +10,9 @@ from torch.nn import Module
 
 from ofmu.cli.job import Job
 from ofmu.data.refusals import refusals
-from ofmu.engine.prepare import Prepared, frozen_copy, neutral_stream
+from ofmu.engine.prepare import Prepared, frozen_copy, neutral_stream, streams
 from ofmu.losses import BASE_LOSSES
-from ofmu.tasks import Settled, Stream, Targets, Task
+from ofmu.tasks import Settled, Targets, Task
 
 
 def plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
@@ -58,8 +58,7 @@ def restored(saved: dict[str, Any], job: Job) -> Prepared:
     task = Task(
         job.kind,
         BASE_LOSSES[job.kind],
-        Stream(job.parts.forget, 2 * job.seed + 1),
-        Stream(job.parts.retain, 2 * job.seed + 2),
+        *streams(job.parts, job.seed),
         targets=None if saved["targets"] is None else Targets(**saved["targets"]),
         reference=frozen_copy(job.module) if saved["reference"] else None,
         confidence=saved["confidence"],

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import Module
 
 from ..core.terms import Loss
-from ..data.refusals import refusals
 from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Settled, Stream, Targets, Task
-from .confidence import matched_confidence
-from .head_start import HeadStart, head_start
-from .measuring import sample_losses
+from .estimates import Estimates, trained_size
+from .head_start import HeadStart
 from .steered import steered_layer
-from .targets import (
-    absent_targets,
-    base_token_targets,
-    constant_token_targets,
-    labels_of,
-    reference_targets,
-    short_token_targets,
-    with_absent_labels,
-)
+from .targets import labels_of as labels_of  # evidence takes it from here
 from .targets_known import Known
-from .targets_named import named_targets
 from .training import Recipe
-from .trial import Ground, Search
-from .upper import UpperSamples
+from .trial import Search
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
-RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from
-UNKNOWN = Recipe(epochs=30, lr=1e-3)  # how an image model is taken to have been trained where nobody says
-ENOUGH = 0.4  # of a retraining: what a run on images may spend where nobody says
-SHARE = {"image": 0.1, "text": 0.2}  # of the recipe's epochs: how long a short reference is trained
+# how a model is taken to have been trained where nobody says
+UNRECORDED: dict[Kind, Recipe] = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}
 
 
 @dataclass(frozen=True)
@@ -109,41 +94,22 @@ def prepare(
     `Search()`); there is none where `sources` names targets. Raises UserError where targets are needed and nothing
     that is given can say what an unseen sample costs.
     """
-    loss, needs = base_loss or BASE_LOSSES[kind], method.needs
-    for module in (model, sources.base):
-        if module is not None:
-            module.eval()
-    nll, targets, trained_here, cost = None, None, None, 0.0
-    begun = HeadStart(0.0, ())
-    if "head" in needs and kind == "image" and sources.targets is None:  # a head start makes its own targets
-        begun = head_start(_ground(model, parts, loss, sources.recipe or UNKNOWN, seed, budget, search))
-        cost, targets = begun.cost, begun.targets
-    if "targets" in needs and begun.targets is None and begun.settled is None:
-        targets, trained_here = _targets(model, kind, loss, parts, sources, seed)
-        cost += targets.cost
-    confidence = 1.0
-    if "confidence" in needs and trained_here is not None and parts.heldout is not None:
-        confidence, looked = matched_confidence(model, trained_here, parts.heldout)
-        cost += looked
-    if "forget_nll" in needs:
-        nll = sample_losses(model, parts.forget, loss)
-        cost += len(parts.forget) / 3
-    declined, declined_nll = None, None
-    if "refusals" in needs:
-        declined = _declined(parts.forget)
-        declined_nll = sample_losses(model, declined, loss)
-        cost += len(declined) / 3
-    level = float(sample_losses(model, _some(parts.retain), loss).mean())
-    above = None if parts.heldout is None else float(sample_losses(model, parts.heldout, loss).mean())
+    needs, loss = method.needs, base_loss or BASE_LOSSES[kind]
+    made = Estimates(_known(model, kind, parts, sources, loss, seed), kind, needs)
+    begun, targets, reference = _to_reach(made, parts, sources, budget, search or Search())
+    confidence, nll = made.confidence(reference), made.forget_nll()
+    declined, declined_nll = made.refusals()
+    level, above = made.levels()
     forget_batch, retain_batch = (batch, batch) if batch is not None else batch_sizes(kind, len(parts.retain))
+    forget, retain = streams(parts, seed)
     task = Task(
         kind,
         loss,
-        Stream(parts.forget, 2 * seed + 1),
-        Stream(parts.retain, 2 * seed + 2),
+        forget,
+        retain,
         targets=targets,
         reference=frozen_copy(model) if "reference" in needs else None,
-        unseen=trained_here if "unseen" in needs else None,
+        unseen=reference if "unseen" in needs else None,
         confidence=confidence,
         neutral=neutral_stream(parts, seed) if "neutral" in needs else None,
         forget_nll=nll,
@@ -152,65 +118,62 @@ def prepare(
         layer=steered_layer(model) if "layer" in needs else None,
         retain_level=level,
         unseen_level=above,
-        settled=None if begun.settled is None else Settled(begun.settled, _size(model, begun.state or {})),
+        settled=None if begun.settled is None else Settled(begun.settled, trained_size(model, begun.state or {})),
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
-    start = begun.state
-    if start is None and needs & {"start", "head"} and trained_here is not None and above is not None:
-        start, looked = _start(trained_here, parts, loss, above - level)
-        cost += looked
-    return Prepared(task, cost, start, begun.layers, begun.notes)
+    start = begun.state if begun.state is not None else made.reference_start(reference, level, above)
+    return Prepared(task, made.cost, start, begun.layers, begun.notes)
 
 
-def _size(model: Module, state: Mapping[str, Tensor]) -> float:
-    """‖θ‖ of a start, over what is trained of `model`."""
-    trained = (name for name, parameter in model.named_parameters() if parameter.requires_grad)
-    return math.hypot(*(float(state[name].norm()) for name in trained))
+def _known(model: Module, kind: Kind, parts: Parts, sources: Sources, loss: Loss, seed: int) -> Known:
+    """What estimates may look at, the models in evaluation mode."""
+    for module in (model, sources.base):
+        if module is not None:
+            module.eval()
+    data = parts.forget, parts.retain, parts.heldout
+    return Known(model, *data, loss, sources.recipe or UNRECORDED[kind], seed, sources.fresh, sources.base)
 
 
-def _ground(
-    model: Module,
-    parts: Parts,
-    loss: Loss,
-    recipe: Recipe,
-    seed: int,
-    budget: float | None,
-    search: Search | None,
-) -> Ground:
-    allowed = ENOUGH * recipe.epochs * len(parts.retain) if budget is None else budget
-    return Ground(
-        model, parts.forget, parts.retain, parts.heldout, loss, recipe, seed, allowed, search or Search()
+def _to_reach(
+    made: Estimates, parts: Parts, sources: Sources, budget: float | None, search: Search
+) -> tuple[HeadStart, Targets | None, Module | None]:
+    """(the head start, the targets, the model that never saw D_f which they were made with), each if there is one.
+
+    A head start makes targets of its own, or finds that nothing is left: it is none where targets are named.
+    """
+    begun = made.head_start(budget, search) if sources.targets is None else HeadStart(0.0, ())
+    if "targets" not in made.needs or begun.targets is not None or begun.settled is not None:
+        return begun, begun.targets, None
+    name = _usual_source(made.kind, parts, sources) if sources.targets is None else sources.targets
+    return begun, *made.targets(name)
+
+
+def _usual_source(kind: Kind, parts: Parts, sources: Sources) -> str:
+    """The source of targets where none is named: the best that what is given allows."""
+    if kind == "image":
+        return "reset"
+    if sources.base is not None:
+        return "base"
+    if sources.fresh is not None and sources.recipe is not None:
+        return "reference"
+    if parts.heldout is not None:
+        return "constant"
+    raise UserError(
+        "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never "
+        "trained on) or --base (the model from before it was fine-tuned); rows split from its training data "
+        "will not do, they were seen"
     )
+
+
+def streams(parts: Parts, seed: int) -> tuple[Stream, Stream]:
+    """The walks over forget and retain set."""
+    return Stream(parts.forget, 2 * seed + 1), Stream(parts.retain, 2 * seed + 2)
 
 
 def neutral_stream(parts: Parts, seed: int) -> Stream | None:
     """Held-out rows as text on which the model should stay as it was; None where there are none."""
     return None if parts.heldout is None else Stream(parts.heldout, 2 * seed + 4)
-
-
-def _declined(forget: Samples) -> Samples:
-    """The forget questions with refusals, seen as the forget samples are: whole, or by the upper part alone."""
-    return forget.also(refusals(forget.samples)) if isinstance(forget, UpperSamples) else refusals(forget)
-
-
-def _start(
-    reference: Module, parts: Parts, loss: Loss, memorised: float
-) -> tuple[Mapping[str, Tensor] | None, float]:
-    """The reference's state, or None where it is no start; and what it took to look.
-
-    memorised: how far the original's loss on D_r is below that on held-out data. The reference must be back at
-    `RELEARNED` of it, and no layer frozen: one that was reset and stays frozen would never learn again.
-    """
-    assert parts.heldout is not None
-    if memorised <= 0 or not all(p.requires_grad for p in reference.parameters()):
-        return None, 0.0
-    kept, unseen = _some(parts.retain, 512), _some(parts.heldout, 512)
-    relearned = sample_losses(reference, unseen, loss).mean() - sample_losses(reference, kept, loss).mean()
-    looked = (len(kept) + len(unseen)) / 3
-    if float(relearned) < RELEARNED * memorised:
-        return None, looked
-    return {name: value.detach().clone() for name, value in reference.state_dict().items()}, looked
 
 
 def batch_sizes(kind: Kind, retained: int) -> tuple[int, int]:
@@ -225,57 +188,3 @@ def batch_sizes(kind: Kind, retained: int) -> tuple[int, int]:
 def frozen_copy(model: Module) -> Module:
     """A copy in evaluation mode whose parameters take no gradient."""
     return copy.deepcopy(model).eval().requires_grad_(False)
-
-
-def _some(samples: Samples, most: int = 2048) -> Samples:
-    """At most `most` samples, evenly spread: enough for a mean loss of a retain set of any size."""
-    from .targets import Rows
-
-    n = len(samples)
-    return samples if n <= most else Rows(samples, [i * n // most for i in range(most)])
-
-
-def _targets(
-    model: Module, kind: Kind, loss: Loss, parts: Parts, sources: Sources, seed: int
-) -> tuple[Targets, Module | None]:
-    if sources.targets is not None:
-        recipe = sources.recipe or (UNKNOWN if kind == "image" else Recipe(epochs=10))
-        data = parts.forget, parts.retain, parts.heldout
-        known = Known(model, *data, loss, recipe, seed, sources.fresh, sources.base)
-        return named_targets(sources.targets, kind, known)
-    if kind == "image":
-        return _image_targets(model, loss, parts, sources.recipe or UNKNOWN, seed)
-    return _text_targets(model, loss, parts, sources, seed)
-
-
-def _image_targets(
-    model: Module, loss: Loss, parts: Parts, recipe: Recipe, seed: int
-) -> tuple[Targets, Module | None]:
-    forget_labels, retain_labels = labels_of(parts.forget), labels_of(parts.retain)
-    if not set(forget_labels.tolist()) & set(retain_labels.tolist()):
-        return absent_targets(len(parts.forget)), None
-    recipe = replace(recipe, seed=seed)
-    targets, reference = reference_targets(
-        model, parts.forget, parts.retain, parts.heldout, loss, recipe, share=SHARE["image"]
-    )
-    return with_absent_labels(targets, forget_labels, retain_labels), reference
-
-
-def _text_targets(
-    model: Module, loss: Loss, parts: Parts, sources: Sources, seed: int
-) -> tuple[Targets, Module | None]:
-    if sources.base is not None:
-        base = sources.base.requires_grad_(False)
-        return base_token_targets(model, base, parts.forget, parts.heldout, loss), base
-    if sources.fresh is not None and sources.recipe is not None:
-        epochs = max(1.0, round(sources.recipe.epochs * SHARE["text"]))
-        recipe = replace(sources.recipe, epochs=epochs, seed=seed + 7)
-        data = parts.forget, parts.retain, parts.heldout
-        return short_token_targets(model, sources.fresh, *data, loss, recipe)
-    if parts.heldout is not None:
-        return constant_token_targets(model, parts.forget, parts.heldout, loss), None
-    raise UserError(
-        "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never "
-        "trained on) or --base (the model from before it was fine-tuned); rows split from its training data "
-        "will not do, they were seen"
-    )

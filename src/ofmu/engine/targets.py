@@ -50,6 +50,12 @@ class Rows:
         return self.samples.length(self.rows[row])
 
 
+def spread(samples: Samples, most: int) -> Samples:
+    """At most `most` samples, evenly spread."""
+    n = len(samples)
+    return samples if n <= most else Rows(samples, [i * n // most for i in range(most)])
+
+
 def labels_of(samples: Samples) -> Tensor:
     """int64 [n]: the classes of an image data set."""
     if isinstance(samples, TensorSamples):
