@@ -17,9 +17,9 @@ from torch.nn.functional import cross_entropy
 from ..core.ranks import quantiles, ranks_within
 from ..tasks import Samples, Targets
 from .features import penultimate
-from .kept import cut_below
+from .heads import reset_top
 from .measuring import image_logits, sample_losses
-from .reset import last_layers, parameterised_layers, reset_last
+from .reset import parameterised_layers, reset_last
 from .targets import (
     ABSENT,
     absent_targets,
@@ -30,7 +30,6 @@ from .targets import (
 )
 from .targets_known import Known, Made, Source
 from .training import trained
-from .work import work
 
 Space = Literal["features", "pixels"]
 
@@ -117,19 +116,11 @@ class Head:
     ranked: bool = False
 
     def __call__(self, known: Known) -> Made:
-        """Raises UserError where a network cannot be cut (`engine.kept.cut_below`)."""
+        """Raises UserError where a network cannot be cut (`engine.heads.reset_top`)."""
         recipe = replace(known.short(self.share), augment=False)
         model = copy.deepcopy(known.model)
-        reset_last(model, self.layers, recipe.seed)
-        whole = work(model, known.retain)
-        model.requires_grad_(False)
-        for layer in last_layers(model, self.layers):
-            for _, module in layer:
-                module.requires_grad_(True)
-        upper, features = cut_below(model, known.retain)
-        top = work(upper, features)
-        cost = len(known.retain) * (whole.forward - top.forward) / whole.both
-        cost += trained(upper, features, known.loss, recipe) * top.both / whole.both
+        top = reset_top(model, known.retain, self.layers, recipe.seed)
+        cost = top.once + top.share * trained(top.module, top.samples, known.loss, recipe)
         model.requires_grad_(True)
         words = f"the last {self.layers} layers, trained anew on the retain set ({recipe.epochs:g} epochs)"
         return _read(known, model, cost, words, "head", self.ranked), model
