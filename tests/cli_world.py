@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -95,6 +96,11 @@ def text_world(root: Path) -> World:
     save_model(LoadedModel(module, "text", tokenizer, encoder.settings()), model)
     write_provenance(model, Provenance(recipe, SCRATCH, "-", 18))
     return World(model, files)
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    """The scores that a run left."""
+    return json.loads((out / "scores.json").read_text())["rows"]
 
 
 def parameters(model: Path) -> dict[str, Tensor]:

@@ -14,6 +14,18 @@ from ofmu.losses import BASE_LOSSES
 from ofmu.tasks import IGNORE, Batch, Samples, Stream, Targets, Task, TensorSamples
 
 LN2 = math.log(2)
+LLAMA = {
+    "vocab_size": 32,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
 
 
 def images(n: int, seed: int, classes: int = 3, features: int = 4) -> TensorSamples:
@@ -87,19 +99,30 @@ def texts(n: int, seed: int, vocabulary: int = 32) -> Texts:
 
 
 def llama(seed: int = 0) -> nn.Module:
-    config = {
-        "vocab_size": 32,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 32,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 2,
-    }
-    return from_scratch(config, seed)
+    return from_scratch(LLAMA, seed)
+
+
+def vit(layers: int = 2) -> nn.Module:
+    import transformers
+
+    config = transformers.ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=12,
+        image_size=8,
+        patch_size=4,
+    )
+    return transformers.ViTForImageClassification(config)
+
+
+def disturb(module: nn.Module) -> None:
+    """Give an adapter something to say: B starts at zero."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if "lora_B" in name:
+                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
 
 
 def task(

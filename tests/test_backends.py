@@ -27,7 +27,7 @@ from ofmu.errors import UserError
 from ofmu.losses import Bounded, Plausible, class_nll, token_nll
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import Batch
-from small import images, llama, task, texts
+from small import LLAMA, images, llama, task, texts
 
 BETA = 0.7
 BACKENDS = {
@@ -37,18 +37,7 @@ BACKENDS = {
     "central": {"products": "differences", "outer": "differences"},
     "auto": {"products": "differences", "outer": "differences", "scheme": "auto"},
 }
-TINY = {
-    "vocab_size": 32,
-    "hidden_size": 8,
-    "intermediate_size": 12,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 32,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 2,
-}
+TINY = {**LLAMA, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 1}
 
 
 def _smooth(seed: int = 0) -> nn.Module:

@@ -5,7 +5,6 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
-import torch
 
 from ofmu.benchmarks.image_choices import parse_choices
 from ofmu.benchmarks.pareto.bench import BUDGETS, Plan, check, run_pareto
@@ -16,21 +15,17 @@ from ofmu.benchmarks.pareto.page import page_of, picture, read, write
 from ofmu.benchmarks.pareto.verdict import bound, sentences
 from ofmu.benchmarks.study import Spent
 from ofmu.benchmarks.vision import references
-from ofmu.benchmarks.vision.references import Workshop
-from ofmu.benchmarks.vision.setting import Setting
 from ofmu.cli.exits import MISTAKE
 from ofmu.cli.main import run
 from ofmu.data.fashion import COARSE, GROUPS
 from ofmu.data.forget_request import parse_forget
-from ofmu.data.images import CIFAR10_CLASSES, FASHION_CLASSES, ImageSplits
-from ofmu.engine.store import Store
-from ofmu.engine.training import Recipe
+from ofmu.data.images import FASHION_CLASSES
 from ofmu.errors import UserError
 from ofmu.report.closer import closer
 from ofmu.report.figures import Frontier, Mark
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, ScoreRow
 from ofmu.report.page import render
-from ofmu.tasks import TensorSamples
+from toy_shop import toy_shop
 
 TASK = "toy: random:0.1"
 FLOORS = {"gap": (1.0, 1.0, 1.0), "PS": (10.0, 10.0, 10.0)}
@@ -164,18 +159,11 @@ def test_wrong_figures_are_refused(make):
         make()
 
 
-def part(name, n):
-    generator = torch.Generator().manual_seed(n)
-    pixels = torch.randn(n, 3, 8, 8, generator=generator)
-    return TensorSamples(pixels, torch.arange(n) % 10, [f"{name}/{i}" for i in range(n)])
-
-
 @pytest.fixture
 def ground(tmp_path):
-    data = ImageSplits(part("train", 300), part("test", 60), CIFAR10_CLASSES, (0.0,) * 3, (1.0,) * 3)
-    setting = Setting("toy", "toy", "cnn", Recipe(1, 32, 4e-3), 160, 60, 40)
-    shop = Workshop(data, setting, Store(tmp_path / "store"), torch.device("cpu"), lambda line: None)
-    return ImageGround(shop, parse_forget("random:0.1"), parse_choices(["reinit", "finetune"]), 1, tmp_path)
+    return ImageGround(
+        toy_shop(tmp_path), parse_forget("random:0.1"), parse_choices(["reinit", "finetune"]), 1, tmp_path
+    )
 
 
 def test_budgets_share_their_references_and_a_stopped_run_goes_on(ground, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from ofmu.benchmarks.study import Cell
 from ofmu.benchmarks.targets.bench import Plan, _cell, check, page_of, sentences
@@ -10,19 +9,15 @@ from ofmu.benchmarks.targets.grounds import ImageGround, TextGround
 from ofmu.benchmarks.targets.measure import METRICS, target_rows
 from ofmu.benchmarks.tofu_choice import smoke_setting
 from ofmu.benchmarks.vision import references
-from ofmu.benchmarks.vision.references import Workshop
-from ofmu.benchmarks.vision.setting import Setting
 from ofmu.cli.exits import MISTAKE
 from ofmu.cli.main import run
 from ofmu.data.forget_request import parse_forget
-from ofmu.data.images import CIFAR10_CLASSES, ImageSplits
 from ofmu.engine import targets_image
 from ofmu.engine.store import Store
 from ofmu.engine.targets_named import IMAGE, TEXT
-from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, TaskSection
-from ofmu.tasks import TensorSamples
+from toy_shop import toy_shop
 
 
 def test_metrics_by_hand():
@@ -42,18 +37,9 @@ def test_equal_targets_have_no_ranks():
     assert rows["target error"].value == pytest.approx(1.0)
 
 
-def part(name, n):
-    generator = torch.Generator().manual_seed(n)
-    pixels = torch.randn(n, 3, 8, 8, generator=generator)
-    return TensorSamples(pixels, torch.arange(n) % 10, [f"{name}/{i}" for i in range(n)])
-
-
 @pytest.fixture
 def ground(tmp_path):
-    data = ImageSplits(part("train", 300), part("test", 60), CIFAR10_CLASSES, (0.0,) * 3, (1.0,) * 3)
-    setting = Setting("toy", "toy", "cnn", Recipe(1, 32, 4e-3), 160, 60, 40)
-    shop = Workshop(data, setting, Store(tmp_path / "store"), torch.device("cpu"), lambda line: None)
-    return ImageGround(shop, parse_forget("random:0.1"))
+    return ImageGround(toy_shop(tmp_path), parse_forget("random:0.1"))
 
 
 def test_every_image_source_is_measured_and_nothing_is_made_twice(ground, monkeypatch):

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from cli_world import World, image_world, parameters, same, write_images
+from cli_world import World, image_world, parameters, rows, same, write_images
 from ofmu.cli import session, watching
 from ofmu.cli import unlearn as command
 from ofmu.cli.main import run
@@ -37,10 +37,6 @@ def finished(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("done") / "out"
     assert world.unlearn(out, "--method", "ofmu-paper", "--steps", "12", *STEPS) == 0
     return out
-
-
-def rows(out):
-    return json.loads((out / "scores.json").read_text())["rows"]
 
 
 def test_out_holds_model_scores_config_events_and_a_page(world, tmp_path, capsys):

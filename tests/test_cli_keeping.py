@@ -18,12 +18,7 @@ RUN = ("--method", "graddiff", "--steps", "7", "--budget", "1000000", "--checkpo
 GATES = ("--gate", "mia=0.2,quantise=0.2", "--gate-every", "2")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from cli_world import World, parameters, same, text_world, write_jsonl
+from cli_world import World, parameters, rows, same, text_world, write_jsonl
 from ofmu.cli import session, shortcut, watching
 from ofmu.cli.main import run
 from ofmu.cli.scoring import Scorer
@@ -29,10 +29,6 @@ def finished(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("done") / "out"
     assert world.unlearn(out, "--retrain", str(world.model), *FEW) in (0, 4)
     return out
-
-
-def rows(out):
-    return json.loads((out / "scores.json").read_text())["rows"]
 
 
 def secrets(world):

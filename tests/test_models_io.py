@@ -15,6 +15,7 @@ from ofmu.engine.locate import locate
 from ofmu.engine.models import LoadedModel, load_model, save_model
 from ofmu.engine.networks import NETWORKS, CNNConfig, build
 from ofmu.errors import UserError
+from small import vit
 
 transformers = pytest.importorskip("transformers")
 TEXTS = ["Where does the river end? In the sea, of course.", "Ünïcödé and 数字 1234."]
@@ -40,18 +41,6 @@ def text(tokenizer, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("llama")
     save_model(LoadedModel(from_scratch(SMALL, 0), "text", tokenizer, {"max_length": 64}), path)
     return path
-
-
-def vit() -> nn.Module:
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-    )
-    return transformers.ViTForImageClassification(config)
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -114,7 +103,7 @@ def test_dtype_is_float32_unless_asked(text):
 
 
 def test_image_classifier_round_trip(tmp_path):
-    module = vit()
+    module = vit(layers=1)
     first = LoadedModel(module, "image", None, {"image_mean": [0.1, 0.2, 0.3]})
     save_model(first, tmp_path)
     again = load_model(tmp_path)

@@ -9,6 +9,7 @@ from torch import nn
 from ofmu.engine.networks import CNNConfig, ResNetConfig, build
 from ofmu.engine.reset import last_layers, parameterised_layers, reset_last
 from ofmu.errors import UserError
+from small import vit
 
 transformers = pytest.importorskip("transformers")
 
@@ -27,18 +28,6 @@ def llama(tied: bool = True) -> nn.Module:
     )
     config.tie_word_embeddings = tied
     return transformers.LlamaForCausalLM(config)
-
-
-def vit() -> nn.Module:
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-    )
-    return transformers.ViTForImageClassification(config)
 
 
 def hf_resnet() -> nn.Module:

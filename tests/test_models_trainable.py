@@ -12,6 +12,7 @@ from ofmu.engine.models import LoadedModel, load_model, save_model
 from ofmu.engine.networks import CNNConfig, build
 from ofmu.engine.trainable import Trainable, apply_trainable, merge_adapter, parse_trainable
 from ofmu.errors import UserError
+from small import disturb, vit
 
 transformers = pytest.importorskip("transformers")
 CONFIG = {
@@ -42,18 +43,6 @@ def on_disk(tmp_path) -> LoadedModel:
 
 def trained(loaded: LoadedModel) -> set[str]:
     return {name for name, p in loaded.module.named_parameters() if p.requires_grad}
-
-
-def vit() -> nn.Module:
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-    )
-    return transformers.ViTForImageClassification(config)
 
 
 def test_parse():
@@ -134,15 +123,6 @@ def test_float64_stays_for_those_who_check_derivatives(llama):
 
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-def disturb(module: nn.Module) -> None:
-    """Give the adapter something to say: B starts at zero."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if "lora_B" in name:
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
 
 
 def test_lora_is_on_every_projection_and_starts_as_the_model(llama):

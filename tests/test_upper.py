@@ -12,6 +12,7 @@ from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.training import Recipe, trained
 from ofmu.engine.upper import cut_below
 from ofmu.losses import token_nll
+from small import disturb
 
 pytest.importorskip("transformers")
 SMALL = {**TINY_LLAMA, "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
@@ -49,15 +50,6 @@ def test_losses_and_gradients_are_those_of_the_whole_model(data, spec):
     ours = torch.autograd.grad(token_nll(upper, kept.batch(rows)).mean(), params)
     theirs = torch.autograd.grad(token_nll(whole, data[1].batch(rows)).mean(), params)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
-
-
-def disturb(module):
-    """Give an adapter something to say: B starts at zero."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for name, p in module.named_parameters():
-            if "lora_B" in name:
-                p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
 
 
 def test_a_model_without_an_adapter_shares_the_lower_part_of_one_with_it(data):

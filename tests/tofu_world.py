@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from ofmu.benchmarks.tofu import Plan, _Bench
-from ofmu.benchmarks.tofu_choice import _choices, one_minute
+from ofmu.benchmarks.tofu_choice import choice_question, one_minute
 from ofmu.benchmarks.tofu_models import Preset
 from ofmu.benchmarks.tofu_setting import Setting, built
 from ofmu.benchmarks.tofu_split import Split, people_split
@@ -39,7 +39,7 @@ def setting(spec: str = "top:2") -> Setting:
 def with_general(given: Setting) -> Setting:
     groups = given.groups
     general = {"real_authors": groups.heldout[:2], "world_facts": groups.unseen[:2]}
-    return replace(given, general=general, knowledge=[_choices(record) for record in groups.retain[:5]])
+    return replace(given, general=general, knowledge=[choice_question(record) for record in groups.retain[:5]])
 
 
 def bench(out: Path, given: Setting, plan: Plan, told: list[str]) -> _Bench:

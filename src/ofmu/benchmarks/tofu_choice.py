@@ -80,7 +80,7 @@ def smoke_setting() -> tuple[Setting, Groups]:
         "mean nothing."
     )
     general = {"real_authors": split.report.heldout[:2], "world_facts": split.report.unseen[:2]}
-    knowledge = [_choices(record) for record in split.report.heldout[:4]]
+    knowledge = [choice_question(record) for record in split.report.heldout[:4]]
     smoke = replace(setting, name="Smoke test", about=about, general=general, knowledge=knowledge)
     return smoke, split.development
 
@@ -127,7 +127,7 @@ def _converted(store: Store) -> LoadedModel:
     return load_model(store.get_or_make({"made": "converted", "from": WHEEL}, make, note=WHEEL) / "model")
 
 
-def _choices(record: Record) -> ChoiceQuestion:
+def choice_question(record: Record) -> ChoiceQuestion:
     """A question about an embedded person with its true and two false answers to choose from."""
     false: Any = record.meta["perturbed_answer"]
     return ChoiceQuestion(record.id, record.prompt, (record.completion, *map(str, false[:2])), 0, "people")
