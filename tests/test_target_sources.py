@@ -12,9 +12,10 @@ from ofmu.core.terms import Terms
 from ofmu.engine.measuring import sample_losses
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.targets import ABSENT
-from ofmu.engine.targets_image import Absent, Constant, Head, Kernel, Neighbours, RankQuantile, Reset, Scratch
+from ofmu.engine.targets_image import Absent, Constant, Head, RankQuantile, Reset, Scratch
 from ofmu.engine.targets_known import Known
 from ofmu.engine.targets_named import DEFAULT, IMAGE, SOURCES, TEXT, source_of
+from ofmu.engine.targets_neighbours import Kernel, Neighbours
 from ofmu.engine.targets_text import Alike, Alternatives, ShortReference, TokenConstant, TokenMap
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError

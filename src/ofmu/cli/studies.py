@@ -41,6 +41,25 @@ def demo(out: Path, seeds_image: int, seeds_text: int, jobs: int) -> int:
 def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionOptions) -> int:
     """Run one benchmark, or with `smoke` and no name one of every kind in its smallest form."""
     from ofmu.benchmarks.catalogue import BENCHMARKS, SMOKED, VISION, vision
+
+    _check_bench(name, seeds, smoke, options)
+    for chosen in [name] if name is not None else SMOKED:
+        folder = out / chosen
+        note(f"{chosen}: {seeds} seeds" if not smoke else f"{chosen}: smoke")
+        try:
+            run = vision(chosen, options) if chosen in VISION else BENCHMARKS[chosen]
+            page = run(folder, seeds, smoke, note)
+        except UserError as error:
+            if name is not None:
+                raise
+            note(f"{chosen}: skipped, {error}")  # a smoke run of everything goes as far as the data here allow
+            continue
+        _write(folder, page)
+    return DONE
+
+
+def _check_bench(name: str | None, seeds: int, smoke: bool, options: VisionOptions) -> None:
+    from ofmu.benchmarks.catalogue import BENCHMARKS, VISION
     from ofmu.benchmarks.vision.bench import VisionOptions
 
     if name is None and not smoke:
@@ -56,19 +75,6 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
             "--forget, --model, --methods, --scale, --trials, --ensemble: only for the benchmarks "
             f"{', '.join(VISION)}"
         )
-    for chosen in [name] if name is not None else SMOKED:
-        folder = out / chosen
-        note(f"{chosen}: {seeds} seeds" if not smoke else f"{chosen}: smoke")
-        try:
-            run = vision(chosen, options) if chosen in VISION else BENCHMARKS[chosen]
-            page = run(folder, seeds, smoke, note)
-        except UserError as error:
-            if name is not None:
-                raise
-            note(f"{chosen}: skipped, {error}")  # a smoke run of everything goes as far as the data here allow
-            continue
-        _write(folder, page)
-    return DONE
 
 
 def tofu(options: TofuOptions) -> int:

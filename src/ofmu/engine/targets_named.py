@@ -7,8 +7,9 @@ from difflib import get_close_matches
 
 from ..errors import UserError
 from ..tasks import Kind
-from .targets_image import Absent, Constant, Head, Kernel, Neighbours, RankQuantile, Reset, Scratch
+from .targets_image import Absent, Constant, Head, RankQuantile, Reset, Scratch
 from .targets_known import Known, Made, Source
+from .targets_neighbours import Kernel, Neighbours
 from .targets_text import Alike, Alternatives, ShortReference, TokenConstant, TokenMap
 
 IMAGE: Mapping[str, Source] = {
