@@ -10,6 +10,7 @@ import torch
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
 from ofmu.benchmarks.image_choices import parse_choice, parse_choices
+from ofmu.benchmarks.paired import floor_sentence
 from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
 from ofmu.benchmarks.results import write_results
@@ -17,6 +18,7 @@ from ofmu.benchmarks.tuning import Tried
 from ofmu.benchmarks.vision import ensembles, references, runs, seen, tuned
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
+from ofmu.benchmarks.vision.page import sentences_of
 from ofmu.benchmarks.vision.references import Workshop, memorisation_scores, reference
 from ofmu.benchmarks.vision.setting import SETTINGS, Setting, setting_of
 from ofmu.benchmarks.vision.split import TUNING, development_request, draw, split
@@ -301,8 +303,7 @@ def test_nearest_ranks_methods_by_their_mean_and_leaves_out_references():
 
 
 def test_the_reading_follows_from_the_numbers():
-    gaps = {"A": (3.0, 5.0, 4.0), "B": (1.0, 3.1, 1.9), "C": (5.0, 3.0, 4.0), FLOOR: (2.0, 3.0, 2.5)}
-    rows = [ScoreRow("t", m, s, "gap", v, 5, False) for m, found in gaps.items() for s, v in enumerate(found)]
+    rows = []
     for method, (ua, ra, ta) in {
         "A": (20.0, 98.0, 50.0),
         RETRAIN: (60.0, 99.0, 51.0),
@@ -311,20 +312,36 @@ def test_the_reading_follows_from_the_numbers():
         rows += [ScoreRow("t", method, 0, k, v, 5, None) for k, v in (("UA", ua), ("RA", ra), ("TA", ta))]
     costs = [Cost("t", "A", gradients=40.0, of_retraining=0.4, target_cost=10.0, budget=41.0)]
     costs.append(Cost("t", "C", gradients=42.0, of_retraining=0.42, budget=41.0))
-    said = reading(TaskSection("t", "About.", rows, costs=costs), "A")
-    assert said == [
-        # B − A: −2, −1.9, −2.1, standard error .1/√3; C − A: 2, −2, 0, standard error 2/√3
-        "t: by gap A is farther than B (by 2.00 ± 0.06); not told apart from C (+0.00 ± 1.15).",
-        "t: within two standard errors of the floor's gap (2.50): B.",  # 2.5 + 2 · .5/√3 = 3.08
+    assert reading(TaskSection("t", "About.", rows, costs=costs), "A") == [
         "t: A forgets less than a retraining; its UA 20.0 (60.0), RA 98.0 (99.0), TA 50.0 (51.0), Retrain's in "
         "brackets.",
         "t: A took 40 % of a retraining (10 % before its first step); over the budget by more than 1 %: C.",
     ]
 
 
-def test_one_seed_tells_nothing_apart():
-    said = reading(section_of({"A": (3.0,), "B": (1.0,)}), "A")
-    assert said == ["t: by gap A is not told apart from B (-2.00)."]  # no error is known, and none is printed
+def test_only_a_paired_interval_tells_a_method_from_a_second_retrain():
+    # minus the floor: A 1, 1, 1.3 (mean 1.1, t(.975, 2) · s/√3 = 4.303 · .1 = .43), B 2, −1, .5, C −.5 each
+    gaps = {"A": (3.0, 4.0, 3.8), "B": (4.0, 2.0, 3.0), "C": (1.5, 2.5, 2.0), FLOOR: (2.0, 3.0, 2.5)}
+    assert floor_sentence(section_of(gaps).rows, "gap") == (
+        "gap, methods minus a second Retrain, mean and 95 % interval over 3 paired seeds: C -0.50 [-0.50, -0.50]; "
+        "B +0.50 [-3.23, +4.23]; A +1.10 [+0.67, +1.53]. Farther from Retrain than a second Retrain: A; nearer "
+        "than one: C; not told from one with 3 seeds, which is not to say equal: B."
+    )
+    assert floor_sentence(section_of({"A": (3.0, 4.0)}).rows, "gap") == ""
+    one = floor_sentence(section_of({"A": (9.0,), FLOOR: (1.0,)}).rows, "gap")
+    assert one.endswith("A +8.00. Not told from one with 1 seed, which is not to say equal: A.")
+
+
+def test_without_ofmu_the_best_method_is_compared_with_the_others():
+    said = sentences_of(section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), ORIGINAL: (0.0, 0.0)}))
+    assert said == [
+        "t, gap, nearest to Retrain first: B 1.50, A 4.00.",
+        "t: compared with B, the method of the least gap in this table: OFMU is not in it.",
+        "t: gap, others minus B, mean and 95 % interval over 2 paired seeds: A +2.50 [-3.85, +8.85].",
+    ]
+    with_ours = sentences_of(section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), "OFMU": (4.0, 4.0)}))
+    assert not any("compared with" in text for text in with_ours)
+    assert "gap, others minus OFMU" in with_ours[1]
 
 
 def test_results_are_written_and_read_back(tmp_path):
@@ -390,7 +407,7 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
     assert {row.seed for row in page.rows if row.method == "NPO"} == {0, 1}
     text = (tmp_path / "out" / "digits.md").read_text()
     assert "Not finished" not in text
-    assert "gap, others minus" not in text  # there is no OFMU to compare with
+    assert "the method of the least gap in this table: OFMU is not in it" in text
     assert (tmp_path / "out" / "digits.json").exists()
 
 

@@ -10,8 +10,8 @@ from ...data.forget_request import FORMS, ForgetRequest, parse_forget
 from ...engine.prepare import UNIT
 from ...report.figures import Drawn
 from ...report.model import Page, TaskSection
-from ..paired import sentence
-from ..reading import DISTANCES, nearest, reading
+from ..paired import floor_sentence, sentence
+from ..reading import DISTANCES, nearest, nearest_of, reading
 from ..study import Cell, environment, section
 from .setting import Setting
 from .studies import studies_of
@@ -43,13 +43,7 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
     sections = list(sections)
     verdict = [f"Not finished. Missing: {left}."] if left else []
     for task in sections:
-        ours = OURS if any(row.method == OURS for row in task.rows) else None
-        verdict += nearest(task)
-        if ours is not None:
-            verdict += reading(task, ours, distances=False)
-            verdict += [
-                f"{task.name}: {text}" for text in (sentence(task.rows, m, ours) for m in DISTANCES) if text
-            ]
+        verdict += sentences_of(task)
     series = studies_of(
         {task.name: request_in(task.name) for task in sections}, [r for t in sections for r in t.rows]
     )
@@ -76,6 +70,22 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
             "Methods without an exit rule spend the whole budget, wherever that leads.",
         ],
     )
+
+
+def sentences_of(task: TaskSection) -> list[str]:
+    """What a request's numbers say: the order by distance, each method against the floor, and against OFMU.
+
+    Without OFMU, against the method of the least gap, which is then said.
+    """
+    ours = OURS if any(row.method == OURS for row in task.rows) else nearest_of(task)
+    found = [floor_sentence(task.rows, metric) for metric in DISTANCES]
+    if ours is not None and ours != OURS:
+        found.append(f"compared with {ours}, the method of the least gap in this table: OFMU is not in it.")
+    said = nearest(task) + [f"{task.name}: {text}" for text in found if text]
+    if ours is None:
+        return said
+    paired = [sentence(task.rows, metric, ours) for metric in DISTANCES]
+    return [*said, *reading(task, ours), *(f"{task.name}: {text}" for text in paired if text)]
 
 
 def request_in(task: str) -> ForgetRequest:
