@@ -14,7 +14,7 @@ from ofmu.benchmarks.paired import floor_sentence
 from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
 from ofmu.benchmarks.results import write_results
-from ofmu.benchmarks.tuning import Tried
+from ofmu.benchmarks.tuning import Options, Range, Trial, Tried
 from ofmu.benchmarks.vision import ensembles, references, runs, seen, tuned
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
@@ -257,6 +257,24 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
     assert again == found
     assert len(asked) == 4
     assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path)[0].words == "none: the preset"
+
+
+def test_a_setting_at_the_end_of_its_range_is_said():
+    space = {"rate": Range(1e-4, 1e-2), "share": Range(0.0, 1.0, log=False), "rounds": Options((2, 5, 10))}
+    space["layers"] = Options((1, 2, 0))  # 0: half of them, so that no end is an end
+    for values, said in (
+        ({"rate": 1.2e-4, "share": 0.5, "rounds": 5, "layers": 1}, "; at the low end of its range: rate"),
+        (
+            {"rate": 1.3e-4, "share": 0.04, "rounds": 2, "layers": 0},
+            "; at the low end of its range: share, rounds",
+        ),
+        ({"rate": 9e-3, "share": 0.94, "rounds": 5, "layers": 2}, "; at the high end of its range: rate"),
+        ({"rate": 1e-3, "share": 0.06, "rounds": 5, "layers": 2}, "layers 2"),
+    ):
+        found = tuned.Tuned(parse_choice("npo"), [Trial(0, values, 1.0)], space)
+        assert found.words.endswith(said)
+    both = tuned.Tuned(parse_choice("npo"), [Trial(0, {"rate": 1e-4, "rounds": 10}, 1.0)], space).words
+    assert both.endswith("at the low end of its range: rate; at the high end of its range: rounds")
 
 
 def test_what_is_missing_is_said():
