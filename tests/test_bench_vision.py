@@ -180,14 +180,25 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(shop, mo
     assert again.rows == cell.rows
     assert again.spent == cell.spent
     assert all(-1 <= point.cosine <= 1 for point in cell.trajectories[0].points)
+    ours, gold = models["FineTune"].view.confidence["retain"], models[RETRAIN].view.confidence["retain"]
+    rows = {row.metric: row for row in cell.rows if row.method == "FineTune"}
+    assert rows["PS retain"].value == pytest.approx(100 * np.abs(ours - gold).mean())
+    assert rows["PS retain"].n == len(parts.retain)
+    assert {
+        f"{metric} {part}" for metric in ("KL", "agreement", "W1", "PS") for part in ("retain", "test")
+    } <= set(rows)
 
 
 def test_klom_is_zero_for_copies_of_the_retrains_and_large_for_others():
-    gold = {name: [np.random.RandomState(i).randn(40) for i in range(6)] for name in ("forget", "test")}
+    gold = {name: [np.random.RandomState(i).randn(40) for i in range(6)] for name in ensembles.PARTS}
     far = {name: [values + 50 for values in found] for name, found in gold.items()}
-    same, moved = (ensembles.rows_of("t", "A", ours, gold) for ours in (gold, far))
-    assert [(row.metric, row.value, row.n) for row in same] == [("KLoM forget", 0, 40), ("KLoM test", 0, 40)]
+    some = {name: [np.where(np.arange(40) < 4, v + 50, v) for v in found] for name, found in gold.items()}
+    same, moved, tail = (ensembles.rows_of("t", "A", ours, gold) for ours in (gold, far, some))
+    names = [f"KLoM {part}{end}" for part in ("forget", "test", "retain") for end in ("", " p95")]
+    assert [(row.metric, row.value, row.n) for row in same] == [(name, 0, 40) for name in names]
     assert all(row.value > 5 for row in moved)
+    assert tail[0].value == pytest.approx(0.1 * moved[0].value, rel=0.2)  # a tenth of the samples has all of it
+    assert tail[1].value > 5  # the 95th percentile lies in that tenth
 
 
 def test_an_ensemble_trains_each_side_once(shop, monkeypatch):
@@ -195,7 +206,10 @@ def test_an_ensemble_trains_each_side_once(shop, monkeypatch):
     choices = parse_choices(["finetune"])
     rows = ensembles.klom_rows(shop, RANDOM, "t", choices, 2)
     assert {(row.method, row.metric) for row in rows} == {
-        (method, metric) for method in (ORIGINAL, FLOOR, "FineTune") for metric in ("KLoM forget", "KLoM test")
+        (method, f"KLoM {part}{end}")
+        for method in (ORIGINAL, FLOOR, "FineTune")
+        for part in ensembles.PARTS
+        for end in ("", " p95")
     }
     parts = split_of(shop, RANDOM, 0)
     assert [len(part) for part in seen] == [len(parts.retain)] * 4 + [len(parts.train)] * 2

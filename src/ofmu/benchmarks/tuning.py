@@ -42,9 +42,10 @@ Space = Mapping[str, Range | Options]
 
 
 def end_of(dimension: Range | Options, value: Value, margin: float) -> str | None:
-    """Which end of a dimension, "low" or "high", a value is at: where it lies within `margin` (a share of the range, in its scale) of it.
+    """Which end of a dimension a value is at, "low" or "high"; None for neither.
 
-    Of options, where they are numbers in rising order, the first and the last are ends. None elsewhere.
+    margin: how near to it, as a share of the range in its scale. Of options the first and the last are ends where
+    they are numbers in rising order.
     """
     if isinstance(dimension, Options):
         numbers = [float(one) for one in dimension.values if not isinstance(one, str)]

@@ -11,7 +11,7 @@ from ofmu.errors import UserError
 from ofmu.report.closer import closer
 from ofmu.report.figures import Frontier
 from ofmu.report.grid import Grid, grid, parts
-from ofmu.report.labels import GROUPS, Group, label
+from ofmu.report.labels import GROUPS, SECOND, Group, label
 from ofmu.report.limits import limits_of
 from ofmu.report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Page, TaskSection
 from ofmu.report.path import trajectory_plot
@@ -98,7 +98,7 @@ def _view(task: TaskSection, styles: Mapping[str, Style], name: str) -> TaskView
     dots: dict[Group, Markup] = {}
     for group, question in GROUPS.items():
         metrics = [column.metric for column in table.columns if column.label.group == group]
-        if metrics and task.dots:
+        if metrics and task.dots and group != SECOND:
             dots[group] = Markup(
                 metric_dots(task.rows, metrics, styles, f"{name}-{group}", f"{question} {task.name}")
             )
