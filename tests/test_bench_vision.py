@@ -10,14 +10,17 @@ import torch
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
 from ofmu.benchmarks.image_choices import parse_choice, parse_choices
+from ofmu.benchmarks.image_scores import view_of
 from ofmu.benchmarks.paired import floor_sentence
 from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
 from ofmu.benchmarks.results import write_results
+from ofmu.benchmarks.study import machine
 from ofmu.benchmarks.tuning import Options, Range, Trial, Tried
 from ofmu.benchmarks.vision import ensembles, references, runs, seen, tuned
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
+from ofmu.benchmarks.vision.figures import feature_clouds
 from ofmu.benchmarks.vision.page import sentences_of
 from ofmu.benchmarks.vision.references import Workshop, memorisation_scores, reference
 from ofmu.benchmarks.vision.setting import SETTINGS, Setting, setting_of
@@ -27,6 +30,7 @@ from ofmu.cli.main import run
 from ofmu.data.forget_request import parse_forget
 from ofmu.data.images import CIFAR10_CLASSES, ImageSplits
 from ofmu.engine.classifiers import build_classifier
+from ofmu.engine.measure import Usage
 from ofmu.engine.measuring import Monitor
 from ofmu.engine.prepare import Parts
 from ofmu.engine.store import Store
@@ -35,6 +39,7 @@ from ofmu.errors import UserError
 from ofmu.losses import class_nll
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Cost, Page, ScoreRow, TaskSection
 from ofmu.report.scores import read_scores
+from ofmu.report.table import cost_names
 from ofmu.tasks import TensorSamples
 
 SETTING = Setting("toy", "toy", "cnn", Recipe(1, 32, 4e-3), 160, 60, 40, ensemble=2)
@@ -187,6 +192,36 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(shop, mo
     assert {
         f"{metric} {part}" for metric in ("KL", "agreement", "W1", "PS") for part in ("retain", "test")
     } <= set(rows)
+
+
+def test_every_model_but_the_floor_has_a_panel():
+    view = view_of(
+        {"retain": np.zeros((5, 3)), "forget": np.zeros((4, 3))}, {"retain": [0] * 5, "forget": [0] * 4}
+    )
+    one = seen.Seen(view, np.zeros((1, 3)), np.random.RandomState(0).randn(9, 2), ([], []))
+    names = [ORIGINAL, RETRAIN, FLOOR, *(f"method {number}" for number in range(10))]
+    panels = feature_clouds(dict.fromkeys(names, one)).panels
+    assert list(panels) == [name for name in names if name != FLOOR]
+    assert [len(panels[ORIGINAL][group]) for group in ("kept", "forgotten")] == [5, 4]
+
+
+def test_a_gpu_is_named_and_its_memory_is_what_counts(monkeypatch):
+    assert "core machine" in machine()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    assert machine().startswith("Some GPU, ")
+    usage = Usage(1.0, 1.0, 5, 10, False, 7)
+    assert [usage.peak_on(torch.device(name)) for name in ("cuda", "cpu")] == [7, 10]
+    costs = [
+        Cost("t", "A", peak_mb=1.0, gpu=True),
+        Cost("t", "B", peak_mb=1.0),
+        Cost("t", RETRAIN),
+    ]
+    assert [cost_names(found)[-1] for found in (costs[:1] + costs[2:], costs[1:], costs)] == [
+        "peak GPU MB",
+        "peak MB",
+        "peak MB, GPU or process",
+    ]
 
 
 def test_klom_is_zero_for_copies_of_the_retrains_and_large_for_others():
@@ -434,6 +469,8 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
         run_vision("digits", tmp_path / "out", 2, False, lambda line: None, options)
     text = (tmp_path / "out" / "digits.md").read_text()
     assert "Not finished. Missing: digits: random:0.1: seeds 1 of all methods." in text
+    drawn = (tmp_path / "out" / "report.html").read_text()
+    assert "Features before the last layer" in drawn
     page = run_vision("digits", tmp_path / "out", 2, False, lambda line: None, options)
     assert ran == ["finetune", "npo", "finetune", "finetune", "npo"]  # what was done is not done again
     assert {row.seed for row in page.rows if row.method == "NPO"} == {0, 1}

@@ -19,7 +19,7 @@ from ofmu.report.plots import losses_plot, metric_dots
 from ofmu.report.scores import write_text
 from ofmu.report.style import DARK, Style, colours
 from ofmu.report.summary import methods_of, metrics_of
-from ofmu.report.table import COST_COLUMNS, cost_lines
+from ofmu.report.table import cost_lines, cost_names
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,7 +64,7 @@ def render(page: Page) -> str:
         methods={name: text for name, text in METHODS.items() if name in methods},
         limits=limits_of(page),
         drawn_above=bool(page.tasks) and not any(task.dots for task in page.tasks),
-        cost_columns=[name for _, name in COST_COLUMNS],
+        cost_columns=cost_names([cost for task in page.tasks for cost in task.costs]),
         references=REFERENCES,
         light=list(DARK),
         dark=DARK,

@@ -106,6 +106,13 @@ def cost_lines(costs: Sequence[Cost]) -> list[tuple[str, list[str], str]]:
     return lines
 
 
+def cost_names(costs: Sequence[Cost]) -> list[str]:
+    """The headings of COST_COLUMNS; the memory's says whose it is where it is not the process's."""
+    gpu = {cost.gpu for cost in costs if cost.peak_mb is not None}
+    memory = {frozenset({True}): "peak GPU MB", frozenset({True, False}): "peak MB, GPU or process"}
+    return [memory.get(frozenset(gpu), name) if key == "peak_mb" else name for key, name in COST_COLUMNS]
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
@@ -115,7 +122,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
     title = f"{escape(costs[0].task)}: cost" if costs else "cost"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for _, name in COST_COLUMNS:
+    for name in cost_names(costs):
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     tuned: dict[str, list[str]] = {}
     for method, texts, tuning in cost_lines(costs):
@@ -134,7 +141,7 @@ def to_markdown(rows: Sequence[ScoreRow], costs: Sequence[Cost] = ()) -> str:
 
 def _markdown_task(whole: Grid, costs: Sequence[Cost]) -> str:
     costly = {method: [*texts, _plain(tuning)] for method, texts, tuning in cost_lines(costs)}
-    names = [*(name for _, name in COST_COLUMNS), "tuning"] if costs else []
+    names = [*cost_names(costs), "tuning"] if costs else []
     second = [i for i, column in enumerate(whole.columns) if column.label.group == SECOND]
     first = [i for i in range(len(whole.columns)) if i not in second]
     lines = _markdown_lines(whole, first, names, costly)

@@ -18,6 +18,7 @@ from ...engine.store import Store, default_root
 from ...errors import UserError
 from ...report.figures import Drawn
 from ...report.model import REFERENCES, Page
+from ...report.page import write_page
 from ..image_choices import Choice, image_methods, parse_choices
 from ..results import write_results
 from ..study import Cell, in_one_thread
@@ -68,7 +69,8 @@ class State:
 
 
 def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options: VisionOptions) -> Page:
-    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come.
+    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come, and
+    report.html after every seed.
 
     Models and runs are kept in the store, so a benchmark that was stopped goes on from there. smoke: one seed of
     the smallest form, which writes nothing (digits: with all methods). Raises UserError where the data are not
@@ -151,7 +153,17 @@ def _seeds(
         cell, seen = vision_cell(shop, request, task, seed, choices, finished)
         if seed == 0:
             state.figures[task] = figures_of(shop, seen, cell)
+        if state.left:  # the last page is written by whoever asked for it
+            _draw(state.page(), out, shop.say)
         shop.say(f"{task}, seed {seed}: done ({time.perf_counter() - start:.0f} s); {seeds - seed - 1} seeds left")
+
+
+def _draw(page: Page, out: Path, say: Say) -> None:
+    """The page with its figures, so that a benchmark that is stopped has them."""
+    try:
+        write_page(out / "report.html", page)
+    except UserError as error:  # the optional packages of pages are not installed: the tables are there
+        say(f"report.html is left out: {error}")
 
 
 def missing(task: str, cell: Cell, choices: Sequence[Choice], seeds: Sequence[int], later: Sequence[str]) -> str:

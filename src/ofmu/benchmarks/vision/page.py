@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from ...report.figures import Drawn
 from ...report.model import Page, TaskSection
 from ..paired import floor_sentence, sentence
 from ..reading import DISTANCES, nearest, nearest_of, reading
-from ..study import Cell, environment, section
+from ..study import Cell, environment, machine, section
 from .setting import Setting
 from .studies import studies_of
 from .tuned import OBJECTIVE, Tuned
@@ -60,13 +59,13 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
         },
         verdict=verdict,
         tasks=sections,
-        environment=environment(f"one thread of a shared {os.cpu_count()}-core machine"),
+        environment=environment(machine()),
         command=command,
         limits=[
             f"{setting.train:,} training images: numbers compare with each other, not with published ones.",
             f"Tuned settings minimise {OBJECTIVE}; development images and forget sets are in no reported score.",
             "Two methods are told apart where the interval of their paired differences leaves out 0.",
-            "Seconds are wall time on a machine that others used too: compare gradient-equivalents.",
+            "Seconds are wall time, other work on the machine included: compare gradient-equivalents.",
             "Methods without an exit rule spend the whole budget, wherever that leads.",
         ],
     )
