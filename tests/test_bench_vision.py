@@ -15,16 +15,16 @@ from ofmu.benchmarks.paired import floor_sentence
 from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
 from ofmu.benchmarks.results import write_results
-from ofmu.benchmarks.study import machine
+from ofmu.benchmarks.study import Cell, machine
 from ofmu.benchmarks.tuning import Options, Range, Trial, Tried
-from ofmu.benchmarks.vision import ensembles, references, runs, seen, tuned
+from ofmu.benchmarks.vision import bench, ensembles, references, runs, seen, tuned
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
 from ofmu.benchmarks.vision.figures import feature_clouds
 from ofmu.benchmarks.vision.page import sentences_of
 from ofmu.benchmarks.vision.references import Workshop, memorisation_scores, reference
 from ofmu.benchmarks.vision.setting import SETTINGS, Setting, setting_of
-from ofmu.benchmarks.vision.split import TUNING, development_request, draw, split
+from ofmu.benchmarks.vision.split import TUNING, development_request, draw, label_count, split
 from ofmu.cli.exits import MISTAKE
 from ofmu.cli.main import run
 from ofmu.data.forget_request import parse_forget
@@ -131,6 +131,14 @@ def test_too_few_images_are_refused(data):
 @pytest.mark.parametrize(("asked", "tuned_on"), [("class:3", (8,)), ("classes:1+6", (0, 2)), ("class", ())])
 def test_other_classes_are_tuned_on(asked, tuned_on):
     assert development_request(parse_forget(asked), 10).classes == tuned_on
+
+
+def test_a_subclass_is_tuned_on_a_class_half_way_round_the_fine_ones(data):
+    coarse = replace(data, classes=("a", "b"), fine=(data.train.labels, data.test.labels))
+    asked = parse_forget("subclass:7")
+    assert label_count(coarse, asked) == 10
+    assert development_request(asked, label_count(coarse, asked)).classes == (2,)
+    assert label_count(coarse, CLASS) == 2
 
 
 def test_label_noise_is_the_same_for_all_seeds_and_touches_its_share(data):
@@ -471,6 +479,7 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
     assert "Not finished. Missing: digits: random:0.1: seeds 1 of all methods." in text
     drawn = (tmp_path / "out" / "report.html").read_text()
     assert "Features before the last layer" in drawn
+    monkeypatch.setattr(bench, "write_page", lambda path, page: None)
     page = run_vision("digits", tmp_path / "out", 2, False, lambda line: None, options)
     assert ran == ["finetune", "npo", "finetune", "finetune", "npo"]  # what was done is not done again
     assert {row.seed for row in page.rows if row.method == "NPO"} == {0, 1}
@@ -478,6 +487,27 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
     assert "Not finished" not in text
     assert "the method of the least gap in this table: OFMU is not in it" in text
     assert (tmp_path / "out" / "digits.json").exists()
+
+
+def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "load_pool", lambda name: None)
+    monkeypatch.setattr(bench, "tuned_choices", lambda *given: [])
+    monkeypatch.setattr(
+        bench, "_seeds", lambda shop, request, task, *rest: rest[2].cells.update({task: [Cell(0)]})
+    )
+    found = []
+
+    def looks(*given):
+        found.append((tmp_path / "digits.md").read_text())
+        return []
+
+    monkeypatch.setattr(bench, "klom_rows", looks)
+    options = VisionOptions(("random:0.1", "class"), ensemble=3)
+    monkeypatch.setenv("OFMU_STORE", str(tmp_path / "store"))
+    page = run_vision("digits", tmp_path, 1, False, lambda line: None, options)
+    assert "Missing: digits: random:0.1: KLoM, 3 models a side. digits: class: everything." in found[0]
+    assert "Missing: digits: class: KLoM, 3 models a side." in found[1]
+    assert not any("Missing" in line for line in page.verdict)
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,17 @@ from ...errors import UserError
 from ...report.figures import Drawn
 from ...report.model import REFERENCES, Page
 from ...report.page import write_page
+from ...report.series import series_png
 from ..image_choices import Choice, image_methods, parse_choices
 from ..results import write_results
 from ..study import Cell, in_one_thread
 from .cell import vision_cell
 from .ensembles import klom_rows
 from .figures import figures_of
-from .page import page_of, sections_of
+from .page import page_of, sections_of, series_in
 from .references import Workshop
 from .setting import Scale, Setting, setting_of, smallest
-from .studies import expanded
+from .studies import FILES, expanded
 from .tuned import Tuned, tuned_choices
 
 Say = Callable[[str], None]
@@ -69,8 +70,8 @@ class State:
 
 
 def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options: VisionOptions) -> Page:
-    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come, and
-    report.html after every seed.
+    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come,
+    report.html after every seed, and NAME-deciles.png or NAME-entanglement.png where a series of requests is run.
 
     Models and runs are kept in the store, so a benchmark that was stopped goes on from there. smoke: one seed of
     the smallest form, which writes nothing (digits: with all methods). Raises UserError where the data are not
@@ -124,7 +125,11 @@ def _run(
         tuned = [one.choice for one in found]
         _seeds(shop, request, task, tuned, seeds, state, out, later)
         if options.ensemble:
+            sides = f"{task}: KLoM, {options.ensemble} models a side"
+            state.left = ". ".join([sides, *(f"{other}: everything" for other in later)])
+            write_results(out, setting.name, state.page())
             state.cells[task][0].rows += klom_rows(shop, request, task, tuned, options.ensemble)
+        _pictures(setting.name, state.page(), out, say)
     state.left = ""
     write_results(out, setting.name, state.page())
     return state.page()
@@ -164,6 +169,16 @@ def _draw(page: Page, out: Path, say: Say) -> None:
         write_page(out / "report.html", page)
     except UserError as error:  # the optional packages of pages are not installed: the tables are there
         say(f"report.html is left out: {error}")
+
+
+def _pictures(name: str, page: Page, out: Path, say: Say) -> None:
+    """NAME-deciles.png and NAME-entanglement.png, where there is such a series."""
+    for kind, study in series_in(page.tasks).items():
+        path = out / f"{name}-{FILES[kind]}.png"
+        try:
+            series_png(study.figures, path)
+        except UserError as error:
+            say(f"{path.name} is left out: {error}")
 
 
 def missing(task: str, cell: Cell, choices: Sequence[Choice], seeds: Sequence[int], later: Sequence[str]) -> str:

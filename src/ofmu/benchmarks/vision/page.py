@@ -13,7 +13,7 @@ from ..paired import floor_sentence, sentence
 from ..reading import DISTANCES, nearest, nearest_of, reading
 from ..study import Cell, environment, machine, section
 from .setting import Setting
-from .studies import studies_of
+from .studies import Study, studies_of
 from .tuned import OBJECTIVE, Tuned
 
 OURS = "OFMU"
@@ -43,10 +43,7 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
     verdict = [f"Not finished. Missing: {left}."] if left else []
     for task in sections:
         verdict += sentences_of(task)
-    series = studies_of(
-        {task.name: request_in(task.name) for task in sections}, [r for t in sections for r in t.rows]
-    )
-    for kind, study in series.items():
+    for kind, study in series_in(sections).items():
         verdict += study.sentences
         last = max(i for i, task in enumerate(sections) if request_in(task.name).kind == kind)
         sections[last] = replace(sections[last], figures=(*sections[last].figures, *study.figures))
@@ -69,6 +66,12 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
             "Methods without an exit rule spend the whole budget, wherever that leads.",
         ],
     )
+
+
+def series_in(sections: Sequence[TaskSection]) -> dict[str, Study]:
+    """The series of requests that the sections make up, by kind."""
+    requests = {task.name: request_in(task.name) for task in sections}
+    return studies_of(requests, [row for task in sections for row in task.rows])
 
 
 def sentences_of(task: TaskSection) -> list[str]:

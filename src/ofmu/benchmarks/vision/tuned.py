@@ -19,7 +19,7 @@ from ..tuning import Space, Trial, Tried, Values, best, end_of, tune
 from .cell import split_of
 from .references import Workshop, reference, short
 from .runs import parts_of, request_of
-from .split import TUNING, development_request
+from .split import TUNING, development_request, label_count
 
 OBJECTIVE = "the mean of gap and W1 to Retrain on a development forget set, in points"
 EDGE = 0.05  # of a range: a chosen value so near to its end is said, as a better one may lie beyond
@@ -86,7 +86,7 @@ class Development:
 def development(shop: Workshop, request: ForgetRequest, task: str, number: int = 0) -> Development:
     """The number-th development set of a request."""
     seed = TUNING - number
-    moved = development_request(request, len(shop.data.classes))
+    moved = development_request(request, label_count(shop.data, request))
     name = f"{task} (development)"
     parts = split_of(shop, moved, seed)
     original, _ = reference(shop, parts, seed, name, ORIGINAL)
