@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
@@ -21,6 +23,7 @@ from ofmu.benchmarks.vision import bench, ensembles, references, runs, seen, tun
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
 from ofmu.benchmarks.vision.figures import feature_clouds
+from ofmu.benchmarks.vision.own import own_pool, own_setting
 from ofmu.benchmarks.vision.page import sentences_of
 from ofmu.benchmarks.vision.references import Workshop, memorisation_scores, reference
 from ofmu.benchmarks.vision.setting import SETTINGS, Setting, setting_of
@@ -37,6 +40,7 @@ from ofmu.engine.store import Store
 from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
 from ofmu.losses import class_nll
+from ofmu.methods.published import PUBLISHED
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Cost, Page, ScoreRow, TaskSection
 from ofmu.report.scores import read_scores
 from ofmu.report.table import cost_names
@@ -350,6 +354,29 @@ def test_every_setting_names_requests_and_methods_there_are(key):
     assert len(parse_choices(setting.methods)) == len(setting.methods)
 
 
+def test_the_salun_scale_takes_the_published_settings_and_budget(monkeypatch):
+    taken = []
+
+    def stop(shop, request, task, choices, *rest):
+        taken.extend(choices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "load_pool", lambda name: None)
+    monkeypatch.setattr(bench, "tuned_choices", stop)
+    for scale in ("salun", "cpu"):
+        options = VisionOptions(methods=("salun", "scrub", "npo"), scale=scale)
+        with pytest.raises(KeyboardInterrupt):
+            run_vision("cifar10", Path("unused"), 1, True, print, options)
+    salun, scrub, npo = taken[:3]
+    assert (salun.method, scrub.method) == (PUBLISHED["salun"], PUBLISHED["scrub"])
+    assert (salun.method.descent.rule, salun.method.descent.lr) == ("sgd", 0.013)
+    assert tuned.Tuned(salun).words == "none: the published setting"
+    assert npo == parse_choice("npo")
+    assert taken[3:] == parse_choices(["salun", "scrub", "npo"])
+    setting = setting_of("cifar10", "salun")
+    assert setting.share * setting.recipe.epochs == pytest.approx(10)
+
+
 def test_a_scale_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="expected for digits one of cpu"):
         setting_of("digits", "salun")
@@ -489,6 +516,58 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
     assert (tmp_path / "out" / "digits.json").exists()
 
 
+def own_images(folder, counts):
+    rng = np.random.RandomState(0)
+    for part, count in counts.items():
+        for name, tint in (("cats", 60), ("dogs", 130), ("owls", 200)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(tint + rng.randint(-60, 60, (8, 8)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+def test_sixty_images_of_ones_own_go_through(tmp_path, monkeypatch):
+    folder = own_images(tmp_path / "photos", {"train": 20, "test": 4})
+    monkeypatch.setattr(bench, "write_page", lambda path, page: None)
+    options = VisionOptions(("random:0.2",), "cnn", ("finetune",), data=str(folder))
+    page = run_vision("images", tmp_path / "out", 1, True, lambda line: None, options)
+    (task,) = page.tasks
+    assert {row.method for row in task.rows} == {ORIGINAL, RETRAIN, FLOOR, "FineTune"}
+    counts = {row.metric: row.n for row in task.rows if row.method == "FineTune" and row.value is not None}
+    assert (counts["UA"], counts["RA"], counts["TA"]) == (
+        8,
+        34,
+        12,
+    )  # 42 of 60 trained on, a fifth of them forgotten
+    assert f"Images: {folder}. cnn, trained" in task.description
+    assert f"ofmu bench images --data {folder}" in page.command
+
+
+def test_what_is_kept_of_ones_own_images_is_named_after_their_pixels(tmp_path):
+    folder = own_images(tmp_path, {"train": 20, "test": 4})
+
+    def names():
+        pool = own_pool(str(folder), None)
+        return own_setting(str(folder), pool, model=None, requests=(), methods=()), pool.train.ids
+
+    first, ids = names()
+    assert (first.train, first.heldout, first.development, first.recipe.epochs) == (42, 9, 9, 60)
+    assert names() == (first, ids)
+    with Image.open(folder / "test" / "owls" / "3.png") as image:
+        pixels = np.array(image)
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(folder / "test" / "owls" / "3.png")
+    assert names()[0].data != first.data  # tuning trials are found by the setting
+    Image.fromarray(pixels).save(folder / "train" / "owls" / "3.png")
+    assert not set(names()[1]) & set(ids)  # models are found by the ids: all are normalised by other numbers
+    for file in (folder / "train").rglob("*.png"):
+        if int(file.stem) > 4:
+            file.unlink()
+    with pytest.raises(UserError, match="found 15 training images, expected at least 20"):
+        own_pool(str(folder), None)
+
+
 def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "load_pool", lambda name: None)
     monkeypatch.setattr(bench, "tuned_choices", lambda *given: [])
@@ -522,6 +601,9 @@ def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
         ("cifar10-ci --trials 5", "cifar10-ci keeps no images for tuning"),
         ("planted --forget random:0.1", "only for the benchmarks digits, fashion"),
         ("digit", "did you mean digits?"),
+        ("images", "--data: images needs a folder with train and test images"),
+        ("digits --data photos", "--data, --size: only for the benchmark images, found digits"),
+        ("images --data photos --scale salun", "expected for images cpu"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_message(words, expected, capsys, tmp_path, monkeypatch):

@@ -53,7 +53,7 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
         raise UserError(f"--seeds: found {seeds}, expected at least 1")
     if options != VisionOptions() and name not in VISION:
         raise UserError(
-            "--forget, --model, --methods, --scale, --trials, --ensemble: only for the benchmarks "
+            "--forget, --model, --methods, --scale, --trials, --ensemble, --data, --size: only for the benchmarks "
             f"{', '.join(VISION)}"
         )
     for chosen in [name] if name is not None else SMOKED:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...data.forget_request import FORMS, ForgetRequest, parse_forget
+from ...data.image_pools import ABOUT
 from ...engine.prepare import UNIT
 from ...report.figures import Drawn
 from ...report.model import Page, TaskSection
 from ..paired import floor_sentence, sentence
 from ..reading import DISTANCES, nearest, nearest_of, reading
 from ..study import Cell, environment, machine, section
+from .own import source_of
 from .setting import Setting
 from .studies import Study, studies_of
 from .tuned import OBJECTIVE, Tuned
@@ -109,9 +111,10 @@ def about(setting: Setting, task: str) -> str:
     """The paragraph above a table."""
     noise = f" ({100 * setting.noise:.0f} % of all labels are wrong)" if setting.noise else ""
     recipe = setting.recipe
+    images = ABOUT.get(setting.data.removesuffix("-coarse")) or source_of(setting)
     return (
-        f"{setting.model}, trained from scratch on {setting.train:,} images{noise} for {recipe.epochs:g} epochs "
-        f"({recipe.rule}, rate {recipe.lr:g}, batch {recipe.batch}). Forgotten: "
+        f"Images: {images}. {setting.model}, trained from scratch on {setting.train:,} images{noise} for "
+        f"{recipe.epochs:g} epochs ({recipe.rule}, rate {recipe.lr:g}, batch {recipe.batch}). Forgotten: "
         f"{meaning(str(request_in(task)))}. {setting.heldout:,} other images are held out for targets, "
         f"{setting.development:,} for tuning; the table's test set is none of these. Every method may spend "
         f"{budget(setting)}."

@@ -39,10 +39,10 @@ class Tuned:
     def words(self) -> str:
         """For tables."""
         if not self.trials:
-            return "none: the preset"
+            return f"none: {self.choice.source}"
         failed = sum(trial.score is None for trial in self.trials)
         if failed == len(self.trials):
-            return f"all {failed} trials failed; the preset"
+            return f"all {failed} trials failed; {self.choice.source}"
         chosen = best(self.trials)
         values = ", ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
@@ -50,7 +50,9 @@ class Tuned:
         )
         many = f"{len(self.trials)} trials" + (f" ({failed} failed)" if failed else "")
         which = (
-            "the preset was best" if chosen.number == 0 else f"trial {chosen.number} of 0–{len(self.trials) - 1}"
+            f"{self.choice.source} was best"
+            if chosen.number == 0
+            else f"trial {chosen.number} of 0–{len(self.trials) - 1}"
         )
         return f"{many} on a development forget set; {which}: {values}{self._at_an_end(chosen.values)}"
 
