@@ -1,7 +1,10 @@
 """Method choices, paired intervals, series of requests: by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 
 from ofmu.benchmarks.image_choices import (
@@ -17,12 +20,14 @@ from ofmu.benchmarks.paired import differences, interval, sentence
 from ofmu.benchmarks.settings import with_values
 from ofmu.benchmarks.study import in_one_thread
 from ofmu.benchmarks.tuning import Range, Tried, tune
+from ofmu.benchmarks.vision import bench
 from ofmu.benchmarks.vision.page import page_of, sections_of
 from ofmu.benchmarks.vision.setting import SETTINGS
 from ofmu.benchmarks.vision.studies import expanded, forget_gap, slopes, studies_of, utility_loss
 from ofmu.data.forget_request import parse_forget
 from ofmu.errors import UserError
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, ScoreRow, TaskSection
+from ofmu.report.series import series_png
 
 
 @pytest.mark.parametrize("name", image_methods())
@@ -121,6 +126,21 @@ def test_a_series_shows_the_slope_of_utility_loss_over_difficulty():
     values = {x: utility_loss([r for r in rows if r.task == f"toy: decile:{x}"]) for x in range(4)}
     assert slopes(values, "NPO")[0] == pytest.approx(2.5)
     assert forget_gap(rows[:8])["OFMU"][0] == 5.0
+
+
+def test_a_series_is_drawn_beside_the_tables(tmp_path):
+    names = ["OFMU", "NPO", "A", "B", "C", "D", "E", "F"]  # more than there are colours
+    requests, rows = series("decile", {name: lambda x, seed, k=k: k * x for k, name in enumerate(names)})
+    sections = [TaskSection(t, "About.", [row for row in rows if row.task == t]) for t in requests]
+    page = page_of(SETTINGS["digits", "cpu"], sections, "ofmu bench digits", "")
+    bench._pictures("digits", page, tmp_path, print)
+    assert [path.name for path in tmp_path.iterdir()] == ["digits-deciles.png"]
+    with Image.open(tmp_path / "digits-deciles.png") as drawn:
+        assert drawn.size[0] > 2 * drawn.size[1]
+    bench._pictures("digits", replace(page, tasks=page.tasks[:2]), tmp_path / "none", print)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(ValueError, match="panels: found none"):
+        series_png([], tmp_path / "x.png")
 
 
 def test_a_series_needs_three_requests_of_one_kind():

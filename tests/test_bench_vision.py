@@ -2,37 +2,48 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
 from ofmu.benchmarks.image_choices import parse_choice, parse_choices
+from ofmu.benchmarks.image_scores import view_of
+from ofmu.benchmarks.paired import floor_sentence
 from ofmu.benchmarks.reading import nearest, reading
 from ofmu.benchmarks.reinit import run_reinit
 from ofmu.benchmarks.results import write_results
-from ofmu.benchmarks.tuning import Tried
-from ofmu.benchmarks.vision import ensembles, references, runs, seen, tuned
+from ofmu.benchmarks.study import Cell, machine
+from ofmu.benchmarks.tuning import Options, Range, Trial, Tried
+from ofmu.benchmarks.vision import bench, ensembles, references, runs, seen, tuned
 from ofmu.benchmarks.vision.bench import VisionOptions, missing, run_vision
 from ofmu.benchmarks.vision.cell import split_of, vision_cell
+from ofmu.benchmarks.vision.figures import feature_clouds
+from ofmu.benchmarks.vision.own import own_pool, own_setting
+from ofmu.benchmarks.vision.page import sentences_of
 from ofmu.benchmarks.vision.references import Workshop, memorisation_scores, reference
 from ofmu.benchmarks.vision.setting import SETTINGS, Setting, setting_of
-from ofmu.benchmarks.vision.split import TUNING, development_request, draw, split
+from ofmu.benchmarks.vision.split import TUNING, development_request, draw, label_count, split
 from ofmu.cli.exits import MISTAKE
 from ofmu.cli.main import run
 from ofmu.data.forget_request import parse_forget
 from ofmu.data.images import CIFAR10_CLASSES, ImageSplits
 from ofmu.engine.classifiers import build_classifier
+from ofmu.engine.measure import Usage
 from ofmu.engine.measuring import Monitor
 from ofmu.engine.prepare import Parts
 from ofmu.engine.store import Store
 from ofmu.engine.training import Recipe
 from ofmu.errors import UserError
 from ofmu.losses import class_nll
+from ofmu.methods.published import PUBLISHED
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Cost, Page, ScoreRow, TaskSection
 from ofmu.report.scores import read_scores
+from ofmu.report.table import cost_names
 from ofmu.tasks import TensorSamples
 
 SETTING = Setting("toy", "toy", "cnn", Recipe(1, 32, 4e-3), 160, 60, 40, ensemble=2)
@@ -126,6 +137,14 @@ def test_other_classes_are_tuned_on(asked, tuned_on):
     assert development_request(parse_forget(asked), 10).classes == tuned_on
 
 
+def test_a_subclass_is_tuned_on_a_class_half_way_round_the_fine_ones(data):
+    coarse = replace(data, classes=("a", "b"), fine=(data.train.labels, data.test.labels))
+    asked = parse_forget("subclass:7")
+    assert label_count(coarse, asked) == 10
+    assert development_request(asked, label_count(coarse, asked)).classes == (2,)
+    assert label_count(coarse, CLASS) == 2
+
+
 def test_label_noise_is_the_same_for_all_seeds_and_touches_its_share(data):
     noisy = [draw(data, seed, replace(SETTING, noise=0.25)) for seed in (0, 1)]
     known = [dict(zip(d.train.ids, d.train.labels.tolist(), strict=True)) for d in noisy]
@@ -178,14 +197,55 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(shop, mo
     assert again.rows == cell.rows
     assert again.spent == cell.spent
     assert all(-1 <= point.cosine <= 1 for point in cell.trajectories[0].points)
+    ours, gold = models["FineTune"].view.confidence["retain"], models[RETRAIN].view.confidence["retain"]
+    rows = {row.metric: row for row in cell.rows if row.method == "FineTune"}
+    assert rows["PS retain"].value == pytest.approx(100 * np.abs(ours - gold).mean())
+    assert rows["PS retain"].n == len(parts.retain)
+    assert {
+        f"{metric} {part}" for metric in ("KL", "agreement", "W1", "PS") for part in ("retain", "test")
+    } <= set(rows)
+
+
+def test_every_model_but_the_floor_has_a_panel():
+    view = view_of(
+        {"retain": np.zeros((5, 3)), "forget": np.zeros((4, 3))}, {"retain": [0] * 5, "forget": [0] * 4}
+    )
+    one = seen.Seen(view, np.zeros((1, 3)), np.random.RandomState(0).randn(9, 2), ([], []))
+    names = [ORIGINAL, RETRAIN, FLOOR, *(f"method {number}" for number in range(10))]
+    panels = feature_clouds(dict.fromkeys(names, one)).panels
+    assert list(panels) == [name for name in names if name != FLOOR]
+    assert [len(panels[ORIGINAL][group]) for group in ("kept", "forgotten")] == [5, 4]
+
+
+def test_a_gpu_is_named_and_its_memory_is_what_counts(monkeypatch):
+    assert "core machine" in machine()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    assert machine().startswith("Some GPU, ")
+    usage = Usage(1.0, 1.0, 5, 10, False, 7)
+    assert [usage.peak_on(torch.device(name)) for name in ("cuda", "cpu")] == [7, 10]
+    costs = [
+        Cost("t", "A", peak_mb=1.0, gpu=True),
+        Cost("t", "B", peak_mb=1.0),
+        Cost("t", RETRAIN),
+    ]
+    assert [cost_names(found)[-1] for found in (costs[:1] + costs[2:], costs[1:], costs)] == [
+        "peak GPU MB",
+        "peak MB",
+        "peak MB, GPU or process",
+    ]
 
 
 def test_klom_is_zero_for_copies_of_the_retrains_and_large_for_others():
-    gold = {name: [np.random.RandomState(i).randn(40) for i in range(6)] for name in ("forget", "test")}
+    gold = {name: [np.random.RandomState(i).randn(40) for i in range(6)] for name in ensembles.PARTS}
     far = {name: [values + 50 for values in found] for name, found in gold.items()}
-    same, moved = (ensembles.rows_of("t", "A", ours, gold) for ours in (gold, far))
-    assert [(row.metric, row.value, row.n) for row in same] == [("KLoM forget", 0, 40), ("KLoM test", 0, 40)]
+    some = {name: [np.where(np.arange(40) < 4, v + 50, v) for v in found] for name, found in gold.items()}
+    same, moved, tail = (ensembles.rows_of("t", "A", ours, gold) for ours in (gold, far, some))
+    names = [f"KLoM {part}{end}" for part in ("forget", "test", "retain") for end in ("", " p95")]
+    assert [(row.metric, row.value, row.n) for row in same] == [(name, 0, 40) for name in names]
     assert all(row.value > 5 for row in moved)
+    assert tail[0].value == pytest.approx(0.1 * moved[0].value, rel=0.2)  # a tenth of the samples has all of it
+    assert tail[1].value > 5  # the 95th percentile lies in that tenth
 
 
 def test_an_ensemble_trains_each_side_once(shop, monkeypatch):
@@ -193,7 +253,10 @@ def test_an_ensemble_trains_each_side_once(shop, monkeypatch):
     choices = parse_choices(["finetune"])
     rows = ensembles.klom_rows(shop, RANDOM, "t", choices, 2)
     assert {(row.method, row.metric) for row in rows} == {
-        (method, metric) for method in (ORIGINAL, FLOOR, "FineTune") for metric in ("KLoM forget", "KLoM test")
+        (method, f"KLoM {part}{end}")
+        for method in (ORIGINAL, FLOOR, "FineTune")
+        for part in ensembles.PARTS
+        for end in ("", " p95")
     }
     parts = split_of(shop, RANDOM, 0)
     assert [len(part) for part in seen] == [len(parts.retain)] * 4 + [len(parts.train)] * 2
@@ -257,6 +320,24 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
     assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path)[0].words == "none: the preset"
 
 
+def test_a_setting_at_the_end_of_its_range_is_said():
+    space = {"rate": Range(1e-4, 1e-2), "share": Range(0.0, 1.0, log=False), "rounds": Options((2, 5, 10))}
+    space["layers"] = Options((1, 2, 0))  # 0: half of them, so that no end is an end
+    for values, said in (
+        ({"rate": 1.2e-4, "share": 0.5, "rounds": 5, "layers": 1}, "; at the low end of its range: rate"),
+        (
+            {"rate": 1.3e-4, "share": 0.04, "rounds": 2, "layers": 0},
+            "; at the low end of its range: share, rounds",
+        ),
+        ({"rate": 9e-3, "share": 0.94, "rounds": 5, "layers": 2}, "; at the high end of its range: rate"),
+        ({"rate": 1e-3, "share": 0.06, "rounds": 5, "layers": 2}, "layers 2"),
+    ):
+        found = tuned.Tuned(parse_choice("npo"), [Trial(0, values, 1.0)], space)
+        assert found.words.endswith(said)
+    both = tuned.Tuned(parse_choice("npo"), [Trial(0, {"rate": 1e-4, "rounds": 10}, 1.0)], space).words
+    assert both.endswith("at the low end of its range: rate; at the high end of its range: rounds")
+
+
 def test_what_is_missing_is_said():
     cell = type("C", (), {"rows": [ScoreRow("t", "NPO", 1, "gap", 1.0, 5, False)], "seed": 1})()
     choices = [parse_choice("npo"), parse_choice("finetune")]
@@ -271,6 +352,29 @@ def test_every_setting_names_requests_and_methods_there_are(key):
     setting = setting_of(*key)
     assert [str(parse_forget(text)) for text in setting.requests] == list(setting.requests)
     assert len(parse_choices(setting.methods)) == len(setting.methods)
+
+
+def test_the_salun_scale_takes_the_published_settings_and_budget(monkeypatch):
+    taken = []
+
+    def stop(shop, request, task, choices, *rest):
+        taken.extend(choices)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "load_pool", lambda name: None)
+    monkeypatch.setattr(bench, "tuned_choices", stop)
+    for scale in ("salun", "cpu"):
+        options = VisionOptions(methods=("salun", "scrub", "npo"), scale=scale)
+        with pytest.raises(KeyboardInterrupt):
+            run_vision("cifar10", Path("unused"), 1, True, print, options)
+    salun, scrub, npo = taken[:3]
+    assert (salun.method, scrub.method) == (PUBLISHED["salun"], PUBLISHED["scrub"])
+    assert (salun.method.descent.rule, salun.method.descent.lr) == ("sgd", 0.013)
+    assert tuned.Tuned(salun).words == "none: the published setting"
+    assert npo == parse_choice("npo")
+    assert taken[3:] == parse_choices(["salun", "scrub", "npo"])
+    setting = setting_of("cifar10", "salun")
+    assert setting.share * setting.recipe.epochs == pytest.approx(10)
 
 
 def test_a_scale_that_is_not_there_is_refused():
@@ -301,8 +405,7 @@ def test_nearest_ranks_methods_by_their_mean_and_leaves_out_references():
 
 
 def test_the_reading_follows_from_the_numbers():
-    gaps = {"A": (3.0, 5.0, 4.0), "B": (1.0, 3.1, 1.9), "C": (5.0, 3.0, 4.0), FLOOR: (2.0, 3.0, 2.5)}
-    rows = [ScoreRow("t", m, s, "gap", v, 5, False) for m, found in gaps.items() for s, v in enumerate(found)]
+    rows = []
     for method, (ua, ra, ta) in {
         "A": (20.0, 98.0, 50.0),
         RETRAIN: (60.0, 99.0, 51.0),
@@ -311,20 +414,36 @@ def test_the_reading_follows_from_the_numbers():
         rows += [ScoreRow("t", method, 0, k, v, 5, None) for k, v in (("UA", ua), ("RA", ra), ("TA", ta))]
     costs = [Cost("t", "A", gradients=40.0, of_retraining=0.4, target_cost=10.0, budget=41.0)]
     costs.append(Cost("t", "C", gradients=42.0, of_retraining=0.42, budget=41.0))
-    said = reading(TaskSection("t", "About.", rows, costs=costs), "A")
-    assert said == [
-        # B − A: −2, −1.9, −2.1, standard error .1/√3; C − A: 2, −2, 0, standard error 2/√3
-        "t: by gap A is farther than B (by 2.00 ± 0.06); not told apart from C (+0.00 ± 1.15).",
-        "t: within two standard errors of the floor's gap (2.50): B.",  # 2.5 + 2 · .5/√3 = 3.08
+    assert reading(TaskSection("t", "About.", rows, costs=costs), "A") == [
         "t: A forgets less than a retraining; its UA 20.0 (60.0), RA 98.0 (99.0), TA 50.0 (51.0), Retrain's in "
         "brackets.",
         "t: A took 40 % of a retraining (10 % before its first step); over the budget by more than 1 %: C.",
     ]
 
 
-def test_one_seed_tells_nothing_apart():
-    said = reading(section_of({"A": (3.0,), "B": (1.0,)}), "A")
-    assert said == ["t: by gap A is not told apart from B (-2.00)."]  # no error is known, and none is printed
+def test_only_a_paired_interval_tells_a_method_from_a_second_retrain():
+    # minus the floor: A 1, 1, 1.3 (mean 1.1, t(.975, 2) · s/√3 = 4.303 · .1 = .43), B 2, −1, .5, C −.5 each
+    gaps = {"A": (3.0, 4.0, 3.8), "B": (4.0, 2.0, 3.0), "C": (1.5, 2.5, 2.0), FLOOR: (2.0, 3.0, 2.5)}
+    assert floor_sentence(section_of(gaps).rows, "gap") == (
+        "gap, methods minus a second Retrain, mean and 95 % interval over 3 paired seeds: C -0.50 [-0.50, -0.50]; "
+        "B +0.50 [-3.23, +4.23]; A +1.10 [+0.67, +1.53]. Farther from Retrain than a second Retrain: A; nearer "
+        "than one: C; not told from one with 3 seeds, which is not to say equal: B."
+    )
+    assert floor_sentence(section_of({"A": (3.0, 4.0)}).rows, "gap") == ""
+    one = floor_sentence(section_of({"A": (9.0,), FLOOR: (1.0,)}).rows, "gap")
+    assert one.endswith("A +8.00. Not told from one with 1 seed, which is not to say equal: A.")
+
+
+def test_without_ofmu_the_best_method_is_compared_with_the_others():
+    said = sentences_of(section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), ORIGINAL: (0.0, 0.0)}))
+    assert said == [
+        "t, gap, nearest to Retrain first: B 1.50, A 4.00.",
+        "t: compared with B, the method of the least gap in this table: OFMU is not in it.",
+        "t: gap, others minus B, mean and 95 % interval over 2 paired seeds: A +2.50 [-3.85, +8.85].",
+    ]
+    with_ours = sentences_of(section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), "OFMU": (4.0, 4.0)}))
+    assert not any("compared with" in text for text in with_ours)
+    assert "gap, others minus OFMU" in with_ours[1]
 
 
 def test_results_are_written_and_read_back(tmp_path):
@@ -385,13 +504,89 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
         run_vision("digits", tmp_path / "out", 2, False, lambda line: None, options)
     text = (tmp_path / "out" / "digits.md").read_text()
     assert "Not finished. Missing: digits: random:0.1: seeds 1 of all methods." in text
+    drawn = (tmp_path / "out" / "report.html").read_text()
+    assert "Features before the last layer" in drawn
+    monkeypatch.setattr(bench, "write_page", lambda path, page: None)
     page = run_vision("digits", tmp_path / "out", 2, False, lambda line: None, options)
     assert ran == ["finetune", "npo", "finetune", "finetune", "npo"]  # what was done is not done again
     assert {row.seed for row in page.rows if row.method == "NPO"} == {0, 1}
     text = (tmp_path / "out" / "digits.md").read_text()
     assert "Not finished" not in text
-    assert "gap, others minus" not in text  # there is no OFMU to compare with
+    assert "the method of the least gap in this table: OFMU is not in it" in text
     assert (tmp_path / "out" / "digits.json").exists()
+
+
+def own_images(folder, counts):
+    rng = np.random.RandomState(0)
+    for part, count in counts.items():
+        for name, tint in (("cats", 60), ("dogs", 130), ("owls", 200)):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(tint + rng.randint(-60, 60, (8, 8)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+def test_sixty_images_of_ones_own_go_through(tmp_path, monkeypatch):
+    folder = own_images(tmp_path / "photos", {"train": 20, "test": 4})
+    monkeypatch.setattr(bench, "write_page", lambda path, page: None)
+    options = VisionOptions(("random:0.2",), "cnn", ("finetune",), data=str(folder))
+    page = run_vision("images", tmp_path / "out", 1, True, lambda line: None, options)
+    (task,) = page.tasks
+    assert {row.method for row in task.rows} == {ORIGINAL, RETRAIN, FLOOR, "FineTune"}
+    counts = {row.metric: row.n for row in task.rows if row.method == "FineTune" and row.value is not None}
+    assert (counts["UA"], counts["RA"], counts["TA"]) == (
+        8,
+        34,
+        12,
+    )  # 42 of 60 trained on, a fifth of them forgotten
+    assert f"Images: {folder}. cnn, trained" in task.description
+    assert f"ofmu bench images --data {folder}" in page.command
+
+
+def test_what_is_kept_of_ones_own_images_is_named_after_their_pixels(tmp_path):
+    folder = own_images(tmp_path, {"train": 20, "test": 4})
+
+    def names():
+        pool = own_pool(str(folder), None)
+        return own_setting(str(folder), pool, model=None, requests=(), methods=()), pool.train.ids
+
+    first, ids = names()
+    assert (first.train, first.heldout, first.development, first.recipe.epochs) == (42, 9, 9, 60)
+    assert names() == (first, ids)
+    with Image.open(folder / "test" / "owls" / "3.png") as image:
+        pixels = np.array(image)
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(folder / "test" / "owls" / "3.png")
+    assert names()[0].data != first.data  # tuning trials are found by the setting
+    Image.fromarray(pixels).save(folder / "train" / "owls" / "3.png")
+    assert not set(names()[1]) & set(ids)  # models are found by the ids: all are normalised by other numbers
+    for file in (folder / "train").rglob("*.png"):
+        if int(file.stem) > 4:
+            file.unlink()
+    with pytest.raises(UserError, match="found 15 training images, expected at least 20"):
+        own_pool(str(folder), None)
+
+
+def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "load_pool", lambda name: None)
+    monkeypatch.setattr(bench, "tuned_choices", lambda *given: [])
+    monkeypatch.setattr(
+        bench, "_seeds", lambda shop, request, task, *rest: rest[2].cells.update({task: [Cell(0)]})
+    )
+    found = []
+
+    def looks(*given):
+        found.append((tmp_path / "digits.md").read_text())
+        return []
+
+    monkeypatch.setattr(bench, "klom_rows", looks)
+    options = VisionOptions(("random:0.1", "class"), ensemble=3)
+    monkeypatch.setenv("OFMU_STORE", str(tmp_path / "store"))
+    page = run_vision("digits", tmp_path, 1, False, lambda line: None, options)
+    assert "Missing: digits: random:0.1: KLoM, 3 models a side. digits: class: everything." in found[0]
+    assert "Missing: digits: class: KLoM, 3 models a side." in found[1]
+    assert not any("Missing" in line for line in page.verdict)
 
 
 @pytest.mark.parametrize(
@@ -406,6 +601,9 @@ def test_a_stopped_run_goes_on_and_its_files_say_what_is_missing(tmp_path, monke
         ("cifar10-ci --trials 5", "cifar10-ci keeps no images for tuning"),
         ("planted --forget random:0.1", "only for the benchmarks digits, fashion"),
         ("digit", "did you mean digits?"),
+        ("images", "--data: images needs a folder with train and test images"),
+        ("digits --data photos", "--data, --size: only for the benchmark images, found digits"),
+        ("images --data photos --scale salun", "expected for images cpu"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_message(words, expected, capsys, tmp_path, monkeypatch):

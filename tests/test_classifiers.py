@@ -1,5 +1,8 @@
 """Classifiers by name: pinned sizes, seeds, shapes, features; augmentation and recipes of the CIFAR protocols."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -57,6 +60,21 @@ def test_resnet18_is_that_of_cifar_on_small_images_and_the_ordinary_one_on_large
     assert all(torch.equal(a, b) for a, b in zip(small.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "size", "published"),
+    [
+        ("resnet50", 1000, 224, 25_557_032),
+        ("resnet50", 10, 32, 23_520_842),  # CIFAR's stem
+        ("vit", 1000, 224, 86_567_656),  # ViT-B/16
+        ("swin-tiny", 1000, 224, 28_288_354),
+    ],
+)
+def test_large_models_have_the_published_sizes(name, classes, size, published):
+    pytest.importorskip("transformers")
+    with torch.device("meta"):
+        assert count(build_classifier(name, classes, 3, size, 0)) == published
+
+
 def test_a_vision_transformer_fits_small_images():
     pytest.importorskip("transformers")
     model = build_classifier("vit-tiny", 7, 1, 28, 0).eval()
@@ -80,9 +98,31 @@ def test_a_wrong_name_is_named(name, words, monkeypatch):
 
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"timm:vit_tiny.*pip install timm"):
         build_classifier("timm:vit_tiny", 3, 3, 32, 0)
+
+
+def test_timm_is_asked_for_the_name_with_our_classes_and_channels(monkeypatch):
+    asked = []
+
+    def create_model(name, **given):
+        asked.append((name, given))
+        if name == "none":
+            raise RuntimeError("Unknown model (none)")
+        return nn.Linear(1, given["num_classes"])
+
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
+    assert build_classifier("timm:vit_tiny", 7, 2, 32, 0).out_features == 7
+    assert asked == [("vit_tiny", {"pretrained": False, "num_classes": 7, "in_chans": 2})]
+    with pytest.raises(UserError, match=r"--model timm:none: Unknown model"):
+        build_classifier("timm:none", 7, 2, 32, 0)
+
+
+def test_a_timm_model_reads_small_grey_images():
+    pytest.importorskip("timm", exc_type=ImportError)
+    model = build_classifier("timm:resnet18", 5, 1, 32, 0).eval()
+    assert class_logits(model, samples(2, 1, 32).batch([0, 1])).shape == (2, 5)
 
 
 def test_features_are_what_the_last_layer_reads():

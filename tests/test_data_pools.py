@@ -1,7 +1,9 @@
 """Image data by name, folder and object."""
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +64,57 @@ def test_a_folder_with_train_and_test(tmp_path):
     assert pool.test.pixels.flatten()[0] == pytest.approx(float((50 / 255 - raw.mean()) / raw.std()), abs=1e-5)
     with pytest.raises(UserError, match=r"neither a folder train/ nor train\*.parquet"):
         load_pool(str(tmp_path / "train"))
+
+
+class Table(list):
+    """A stand-in for the datasets library's: rows, column names, features."""
+
+    def __init__(self, rows, names=None):
+        super().__init__(rows)
+        self.column_names = list(rows[0])
+        self.features = {column: SimpleNamespace(names=names) for column in self.column_names}
+
+
+def hub_of(monkeypatch, tables):
+    def load_dataset(place, split):
+        if split not in tables:
+            raise ValueError(f"Unknown split {split}")
+        assert place == "some/pets"
+        return tables[split]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+
+
+def test_a_data_set_of_the_hub(monkeypatch):
+    train = [{"image": picture(value), "label": value // 100} for value in (0, 100, 200)]
+    test = [{"image": picture(50, size=8), "label": 0}]
+    hub_of(monkeypatch, {"train": Table(train, ["cat", "dog", "owl"]), "test": Table(test)})
+    pool = load_pool("hub:some/pets", 4)
+    assert pool.classes == ("cat", "dog", "owl")
+    assert pool.train.labels.tolist() == [0, 1, 2]
+    assert pool.test.pixels.shape == (1, 3, 4, 4)
+    mean, std = 100 / 255, torch.tensor([0.0, 100, 200]).repeat_interleave(16).std() / 255
+    assert pool.test.pixels.flatten()[0] == pytest.approx(float((50 / 255 - mean) / std), abs=1e-5)
+    ids = load_pool("hub:some/pets", 4).train.ids
+    assert ids == pool.train.ids
+    train[1]["image"] = picture(101)
+    hub_of(monkeypatch, {"train": Table(train), "test": Table(test)})
+    changed = load_pool("hub:some/pets", 4)
+    assert [a == b for a, b in zip(changed.train.ids, ids, strict=True)] == [True, False, True]
+    assert changed.classes == ("0", "1", "2")  # nobody named them
+
+
+def test_what_the_hub_lacks_is_said(monkeypatch):
+    hub_of(
+        monkeypatch, {"train": Table([{"image": picture(1), "label": 0}, {"image": picture(1, 5), "label": 0}])}
+    )
+    with pytest.raises(UserError, match=r"row 1: the image is \(5, 5, 3\), the first is \(4, 4, 3\)"):
+        load_pool("hub:some/pets")
+    with pytest.raises(UserError, match="split 'test' cannot be loaded"):
+        load_pool("hub:some/pets", 4)
+    hub_of(monkeypatch, {"train": Table([{"photo": picture(1), "label": 0}])})
+    with pytest.raises(UserError, match="columns are photo, label; expected 'img' or 'image'"):
+        load_pool("hub:some/pets")
 
 
 def test_an_unknown_name_lists_what_there_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -248,6 +249,22 @@ def test_neggrad_plus_is_the_weighted_difference():
     method = build_method("neggrad-plus", "image")
     assert (method.forget, method.retain) == (Ascend(NLL()), NLL())
     assert method.forget_weight + method.retain_weight == 1
+
+
+def test_a_neggrad_plus_step_written_out():
+    """θ ← θ − η (α g_r − (1 − α) g_f): one minimises α L_r − (1 − α) L_f."""
+    method = replace(build_method("neggrad-plus", "image"), descent=Descent("sgd", 0.5))
+    model = net()
+    forget, retain = FORGET.subset(range(4)), RETAIN.subset(range(4))
+    gradients = []
+    for part in (forget, retain):
+        loss = torch.nn.functional.cross_entropy(model(part.pixels), part.labels)
+        gradients.append(flat(torch.autograd.grad(loss, list(model.parameters()))))
+    before = flat(list(model.parameters())).clone()
+    given, oracle = task(forget, retain, forget_batch=4, retain_batch=4), TorchOracle(model)
+    method.step(given, oracle, method.init(given, oracle))
+    expected = before - 0.5 * (0.9 * gradients[1] - 0.1 * gradients[0])
+    assert torch.allclose(flat(oracle.params), expected, atol=1e-12)
 
 
 # --- SCRUB

@@ -148,6 +148,16 @@ def test_the_terminal_shows_every_method_and_number_whole(width):
         assert all(column.label.short in text for column in table.columns)
 
 
+def test_distances_on_other_samples_have_a_table_of_their_own():
+    given = rows("A", "gap", [1.0], False) + rows("A", "PS retain", [2.0], False)
+    text = to_markdown(given, [Cost("digits", "A", gradients=5.0)])
+    first, second = text.split("How near on other samples?")
+    assert "gap" in first
+    assert "PS, retain" not in first
+    assert "| A | 1 | 2.00 |\n" in second
+    assert "gradients" not in second
+
+
 def test_terminal_markup_in_names_is_printed_not_obeyed():
     out = io.StringIO()
     print_scores(rows("[red]x[/red]", "UA", [1.0], None), console=Console(file=out, width=80))

@@ -61,6 +61,20 @@ def test_no_objective_rises_along_upgrads_direction(a, b):
     assert d == pytest.approx(half, abs=2e-2)  # with two gradients
 
 
+@settings(max_examples=30, deadline=None)
+@drawn(FLOATS, FLOATS, st.floats(-3, 3), st.floats(-3, 3))
+def test_mgda_is_the_point_of_the_segment_that_is_nearest_to_zero(a, b, first, second):
+    a, b = [10**first * x for x in a], [10**second * x for x in b]
+    apart = sum((x - y) ** 2 for x, y in zip(a, b))
+    if apart <= 1e-6 * max(sum(x * x for x in a), sum(y * y for y in b)):
+        return  # two equal gradients: any weights
+    share = sum((y - x) * y for x, y in zip(a, b)) / apart
+    share = min(max(share, 0.0), 1.0)
+    expected = [share * x + (1 - share) * y for x, y in zip(a, b)]
+    error = math.dist(direction("mgda", a, b), expected)
+    assert error <= 1e-4 * max(math.hypot(*a), math.hypot(*b))
+
+
 def test_conflict_is_where_the_forget_and_the_retain_gradient_agree():
     """Ascent on L_f, descent on L_r: on one and the same data g_f·g_r > 0, the worst conflict that there is."""
     samples, model = images(6, 1), net()

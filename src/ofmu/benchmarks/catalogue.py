@@ -57,7 +57,7 @@ def _targets(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
     return run_targets(out, Plan(seeds=seeds, smoke=smoke), say)
 
 
-VISION = ("digits", "fashion", "cifar10", "cifar100", "cifar10-ci")
+VISION = ("digits", "fashion", "cifar10", "cifar100", "cifar10-ci", "images")
 BENCHMARKS: dict[str, Benchmark] = {
     **{name: vision(name) for name in VISION},
     "tofu": _tofu,

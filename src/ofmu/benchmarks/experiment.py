@@ -42,7 +42,8 @@ class Budget:
 @dataclass(frozen=True)
 class Run:
     """A finished run. cost and setup_cost in sample-gradients; seconds on the clock, cpu_seconds of the processor;
-    ended: why it stopped, or how it failed. notes: how it was prepared, in sentences.
+    ended: why it stopped, or how it failed. notes: how it was prepared, in sentences. peak_bytes: of the
+    GPU's memory where `gpu`, else of the process's.
     """
 
     model: Module
@@ -55,6 +56,7 @@ class Run:
     failed: bool
     cpu_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    gpu: bool = False
 
 
 def run_method(
@@ -101,8 +103,15 @@ def run_method(
         except Diverged as error:
             ended, failed = str(error), True
     usage = meter.usage
-    spent = (oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_bytes)
-    return Run(model, points, *spent, ended, failed, usage.cpu_seconds, prepared.notes)
+    device = device_of(model)
+    spent = (oracle.cost, prepared.cost, usage.wall_seconds, usage.peak_on(device))
+    on_gpu = device.type == "cuda"
+    return Run(model, points, *spent, ended, failed, usage.cpu_seconds, prepared.notes, on_gpu)
+
+
+def device_of(model: Module) -> torch.device:
+    """Where a model computes: the device of its first parameter."""
+    return next(model.parameters()).device
 
 
 def _point(step: int, cost: float, seen: dict[str, float], prepared: Prepared) -> Point:

@@ -63,11 +63,14 @@ KNOBS: dict[str, Space] = {  # what is tuned beside the learning rate, by method
 
 @dataclass(frozen=True)
 class Choice:
-    """A method (or procedure) with its settings. name: in METHODS or PROCEDURES; title: in tables."""
+    """A method (or procedure) with its settings. name: in METHODS or PROCEDURES; title: in tables; source: where
+    its untuned settings come from, in words.
+    """
 
     name: str
     title: str
     method: Method | Reinit
+    source: str = "the preset"
 
     def tuned(self, values: Mapping[str, Value]) -> Choice:
         """The same with some settings changed."""
@@ -79,14 +82,18 @@ def image_methods() -> list[str]:
     return [*serving("image"), *PROCEDURES]
 
 
-def parse_choice(text: str) -> Choice:
-    """`name` or `name:field=value[,field=value]`; fields inside fields by dots. UserError with what there is."""
+def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
+    """`name` or `name:field=value[,field=value]`; fields inside fields by dots. UserError with what there is.
+
+    published: settings by name that are taken in place of a preset's.
+    """
     name, _, changes = text.strip().partition(":")
     if name not in image_methods():
         near = get_close_matches(name, image_methods(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"--methods: found {name!r}; {hint}For images: {', '.join(image_methods())}")
-    method = PROCEDURES[name] if name in PROCEDURES else build_method(name, "image")
+    method = PROCEDURES[name] if name in PROCEDURES else published.get(name) or build_method(name, "image")
+    source = "the published setting" if name in published else "the preset"
     title = TITLES.get(name) or NAMES.get(name, name)
     values: Values = {}
     for change in filter(None, changes.split(",")):
@@ -96,12 +103,12 @@ def parse_choice(text: str) -> Choice:
         values[field.strip()] = _number(value, text)
     if values:
         title += f" ({', '.join(f'{key} {value:g}' for key, value in values.items())})"
-    return Choice(name, title, with_values(method, values))
+    return Choice(name, title, with_values(method, values), source)
 
 
-def parse_choices(texts: Sequence[str]) -> list[Choice]:
-    """Several, each once; UserError where two have one title."""
-    choices = [parse_choice(text) for text in texts]
+def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) -> list[Choice]:
+    """Several, each once, as `parse_choice`; UserError where two have one title."""
+    choices = [parse_choice(text, published) for text in texts]
     titles = [choice.title for choice in choices]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:

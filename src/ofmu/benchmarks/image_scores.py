@@ -69,8 +69,8 @@ def view_of(logits: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]) 
 
 
 def protocol_rows(task: str, method: str, seed: int, view: ImageView, retrain: ImageView | None) -> list[ScoreRow]:
-    """What the field's protocol adds: MIA by the support vector machine, and beside a Retrain Tug-of-War,
-    KL and agreement on forget and test samples.
+    """What the field's protocol adds: MIA by the support vector machine, and beside a Retrain Tug-of-War, KL and
+    agreement on all three parts, and W1 and PS on retain and test samples (`image_rows` has those of D_f).
     """
     n = len(view.labels["forget"])
     rows = [_row(task, method, seed, "MIA-SVC", _protocol_attack(view), n, None)]
@@ -79,12 +79,14 @@ def protocol_rows(task: str, method: str, seed: int, view: ImageView, retrain: I
     ours, gold = _accuracies(view), _accuracies(retrain)
     war = tug_of_war(ours["UA"], ours["RA"], ours["TA"], retrain=(gold["UA"], gold["RA"], gold["TA"]))
     rows.append(_row(task, method, seed, "ToW", war.value, n, True))
-    for part in ("forget", "test"):
+    for part in ("forget", "test", "retain"):
         count = len(view.labels[part])
         kl = kl_to_retrain(view.logits[part], retrain.logits[part])
         same = agreement(view.logits[part], retrain.logits[part])
         rows.append(_row(task, method, seed, f"KL {part}", kl.value, count, False))
         rows.append(_row(task, method, seed, f"agreement {part}", same.value, count, True))
+    for part in ("retain", "test"):
+        rows += _distances(task, method, seed, f" {part}", view.confidence[part], retrain.confidence[part])
     return rows
 
 
@@ -104,10 +106,18 @@ def image_rows(task: str, method: str, seed: int, view: ImageView, retrain: Imag
     else:
         gap = average_gap({**_accuracies(view), "MIA": mia}, {**_accuracies(retrain), "MIA": gold})
         rows.append(_row(task, method, seed, "gap", gap.value, n, False))
-    ours, theirs = view.confidence["forget"], retrain.confidence["forget"]
-    rows.append(_row(task, method, seed, "W1", wasserstein_confidence(ours, theirs).value, n, False))
-    rows.append(score_row(task, method, seed, "PS", per_sample_confidence_gap(ours, theirs)))
-    return rows
+    return rows + _distances(task, method, seed, "", view.confidence["forget"], retrain.confidence["forget"])
+
+
+def _distances(
+    task: str, method: str, seed: int, part: str, ours: np.ndarray, theirs: np.ndarray
+) -> list[ScoreRow]:
+    """W1 and PS between true-label confidences; part: what their names end in."""
+    w1, ps = wasserstein_confidence(ours, theirs), per_sample_confidence_gap(ours, theirs)
+    return [
+        _row(task, method, seed, f"W1{part}", w1.value, len(ours), False),
+        score_row(task, method, seed, f"PS{part}", ps),
+    ]
 
 
 def _accuracies(view: ImageView) -> dict[str, Score]:

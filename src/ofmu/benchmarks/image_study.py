@@ -14,7 +14,7 @@ from ..engine.training import Recipe
 from ..losses import class_nll
 from ..report.model import ORIGINAL, RETRAIN, Losses
 from ..tasks import Samples
-from .experiment import Budget, Run, run_method
+from .experiment import Budget, Run, device_of, run_method
 from .image_choices import Choice, Reinit, parse_choice
 from .image_scores import ImageParts, ImageView, image_rows, view_image
 from .reinit import run_reinit
@@ -84,7 +84,7 @@ def run_choice(choice: Choice, original: Module, request: ImageRequest, seed: in
         run,
         seconds=run.seconds + before.wall_seconds,
         cpu_seconds=run.cpu_seconds + before.cpu_seconds,
-        peak_bytes=max(run.peak_bytes or 0, before.peak_bytes),
+        peak_bytes=max(run.peak_bytes or 0, before.peak_on(device_of(original))),
     )
 
 

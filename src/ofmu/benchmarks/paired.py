@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from ..report.model import REFERENCES, ScoreRow
+from ..report.model import FLOOR, REFERENCES, ScoreRow
 
 LEVEL = 0.95
 
@@ -25,6 +25,11 @@ class Difference:
     seeds: int
 
     @property
+    def told_apart(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    @property
     def words(self) -> str:
         """`NPO +1.20 [0.30, 2.10]`."""
         interval = "" if self.low is None or self.high is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
@@ -34,7 +39,8 @@ class Difference:
 def differences(rows: Sequence[ScoreRow], metric: str, ours: str, level: float = LEVEL) -> list[Difference]:
     """Every other method minus `ours`, over the seeds that both have, with a Student-t interval of the mean.
 
-    mean ± t_{(1+level)/2, k−1} · s/√k over k seeds. References are left out, and methods without a common seed.
+    mean ± t_{(1+level)/2, k−1} · s/√k over k seeds. References are left out, and methods without a common seed;
+    `ours` may be one: minus the floor, a difference says how much farther than a second Retrain a method is.
     """
     values: dict[str, dict[int, float]] = {}
     for row in rows:
@@ -63,9 +69,35 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
 def sentence(rows: Sequence[ScoreRow], metric: str, ours: str) -> str:
     """All differences of a metric in a sentence; empty where there is nobody to compare with."""
     found = differences(rows, metric, ours)
+    return f"{metric}, others minus {ours}, {_listed(found)}." if found else ""
+
+
+def floor_sentence(rows: Sequence[ScoreRow], metric: str) -> str:
+    """Every method's distance to Retrain minus a second Retrain's, and which can be told from one.
+
+    Empty where there is no second Retrain. An interval that holds 0 is no proof of equality: it may be wide.
+    """
+    found = differences(rows, metric, FLOOR)
     if not found:
         return ""
+    apart = [one for one in found if one.told_apart]
+    groups = {
+        "farther from Retrain than a second Retrain": [one.other for one in apart if one.mean > 0],
+        "nearer than one": [one.other for one in apart if one.mean < 0],
+        f"not told from one with {_many(found)}, which is not to say equal": [
+            one.other for one in found if not one.told_apart
+        ],
+    }
+    said = "; ".join(f"{words}: {', '.join(names)}" for words, names in groups.items() if names)
+    return f"{metric}, methods minus a second Retrain, {_listed(found)}. {said[0].upper()}{said[1:]}."
+
+
+def _listed(found: Sequence[Difference]) -> str:
+    listed = "; ".join(one.words for one in sorted(found, key=lambda one: one.mean))
+    return f"mean and 95 % interval over {_many(found, 'paired ')}: {listed}"
+
+
+def _many(found: Sequence[Difference], kind: str = "") -> str:
     seeds = {one.seeds for one in found}
     many = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)}–{max(seeds)}"
-    listed = "; ".join(one.words for one in sorted(found, key=lambda one: one.mean))
-    return f"{metric}, others minus {ours}, mean and 95 % interval over {many} paired seeds: {listed}."
+    return f"{many} {kind}seed" + ("" if seeds == {1} else "s")

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 
 from ..report.model import FLOOR, REFERENCES, RETRAIN, Cost, ScoreRow, TaskSection
 
 DISTANCES = ("gap", "W1", "PS")  # to Retrain: lower is nearer
-RULE = "Two methods are told apart where the mean of their differences, seed by seed, is over two standard errors."
 OVER = 0.01  # of the budget: more than that over it is said
 
 Values = dict[str, dict[int, float]]  # method → seed → value
 
 
-def reading(task: TaskSection, ours: str, *, distances: bool = True) -> list[str]:
-    """Sentences on `ours` against all other methods: distances, what was forgotten and kept, cost."""
-    found = [_against(task, metric, ours) for metric in DISTANCES] if distances else []
-    found += [_at_the_floor(task), _kept(task, ours), _spent(task, ours)]
-    return [f"{task.name}: {sentence}" for sentence in found if sentence]
+def reading(task: TaskSection, ours: str) -> list[str]:
+    """Sentences on `ours`: what was forgotten and kept beside Retrain, and what it cost."""
+    return [f"{task.name}: {sentence}" for sentence in (_kept(task, ours), _spent(task, ours)) if sentence]
+
+
+def nearest_of(task: TaskSection) -> str | None:
+    """The method of the least mean gap (none that lacks a seed's); None where no method has one."""
+    means = _means(_values(task.rows, "gap"))
+    return min((method for method in means if method not in REFERENCES), key=means.__getitem__, default=None)
 
 
 def nearest(task: TaskSection) -> list[str]:
@@ -27,43 +29,12 @@ def nearest(task: TaskSection) -> list[str]:
     lines = []
     for metric in DISTANCES:
         means = _means(_values(task.rows, metric))
-        floor = means.get(FLOOR, math.nan)
+        floor = f" (floor {means[FLOOR]:.2f})" if FLOOR in means else ""
         order = sorted((value, method) for method, value in means.items() if method not in REFERENCES)
         if order:
             ranking = ", ".join(f"{method} {value:.2f}" for value, method in order)
-            lines.append(f"{task.name}, {metric}, nearest to Retrain first: {ranking} (floor {floor:.2f}).")
+            lines.append(f"{task.name}, {metric}, nearest to Retrain first: {ranking}{floor}.")
     return lines
-
-
-def _against(task: TaskSection, metric: str, ours: str) -> str:
-    """By gap A is nearer to Retrain than B (by 3.1 ± 0.4), farther than …, not told apart from …."""
-    values = _values(task.rows, metric)
-    parts: dict[str, list[str]] = {"nearer to Retrain than": [], "farther than": [], "not told apart from": []}
-    for other in values:
-        if other in REFERENCES or other == ours or ours not in values:
-            continue
-        mean, error = _difference(values[other], values[ours])
-        if math.isnan(error) or abs(mean) <= 2 * error:
-            spread = "" if math.isnan(error) else f" ± {error:.2f}"
-            parts["not told apart from"].append(f"{other} ({mean:+.2f}{spread})")
-        else:
-            key = "nearer to Retrain than" if mean > 0 else "farther than"
-            parts[key].append(f"{other} (by {abs(mean):.2f} ± {error:.2f})")
-    said = [f"{key} {', '.join(names)}" for key, names in parts.items() if names]
-    return f"by {metric} {ours} is {'; '.join(said)}." if said else ""
-
-
-def _at_the_floor(task: TaskSection) -> str:
-    """Which methods differ from Retrain no more than a second Retrain does."""
-    values = _values(task.rows, "gap")
-    if FLOOR not in values:
-        return ""
-    floor = statistics.fmean(values[FLOOR].values())
-    error = _error(list(values[FLOOR].values()))
-    reach = 0.0 if math.isnan(error) else error
-    means = _means(values)
-    there = [m for m, value in means.items() if m not in REFERENCES and value <= floor + 2 * reach]
-    return f"within two standard errors of the floor's gap ({floor:.2f}): {', '.join(there) or 'nobody'}."
 
 
 def _kept(task: TaskSection, ours: str) -> str:
@@ -112,14 +83,3 @@ def _values(rows: Sequence[ScoreRow], metric: str) -> Values:
 
 def _means(values: Values) -> dict[str, float]:
     return {method: statistics.fmean(seeds.values()) for method, seeds in values.items()}
-
-
-def _difference(other: dict[int, float], ours: dict[int, float]) -> tuple[float, float]:
-    """Mean and standard error of other − ours over the seeds that both have; NaN for the error of one seed."""
-    pairs = [other[seed] - ours[seed] for seed in sorted(other.keys() & ours.keys())]
-    return statistics.fmean(pairs) if pairs else math.nan, _error(pairs)
-
-
-def _error(values: Sequence[float]) -> float:
-    """The standard error of a mean; NaN for fewer than two values."""
-    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan

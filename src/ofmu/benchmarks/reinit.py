@@ -22,7 +22,7 @@ from ..engine.training import Recipe, training
 from ..losses import class_nll
 from ..report.model import Point
 from ..tasks import Samples
-from .experiment import LOOKS, Budget, Run
+from .experiment import LOOKS, Budget, Run, device_of
 
 
 def run_reinit(
@@ -67,8 +67,9 @@ def run_reinit(
             ended, failed = str(error), True
     model.requires_grad_(True)
     usage = meter.usage
-    spent = (usage.wall_seconds, usage.peak_bytes, ended, failed, usage.cpu_seconds)
-    return Run(model, points, cost, plan.once, *spent)
+    device = device_of(model)
+    spent = (usage.wall_seconds, usage.peak_on(device), ended, failed, usage.cpu_seconds)
+    return Run(model, points, cost, plan.once, *spent, gpu=device.type == "cuda")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,10 @@ NAMES = {  # a method's name in tables
 
 @dataclass(frozen=True)
 class Spent:
-    """What one run of one method took. samples, setup, budget and retraining in sample-gradients."""
+    """What one run of one method took. samples, setup, budget and retraining in sample-gradients.
+
+    peak_bytes: of the GPU's memory where `gpu`, else of the process's.
+    """
 
     method: str
     samples: float
@@ -61,6 +64,7 @@ class Spent:
     peak_bytes: int | None = None
     budget: float | None = None
     ended: str = ""
+    gpu: bool = False
 
 
 @dataclass
@@ -80,7 +84,9 @@ class Cell:
         name = NAMES.get(method, method)
         self.rows += rows
         self.trajectories.append(Trajectory(task, name, self.seed, run.points))
-        self.spent.append(Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, budget, run.ended))
+        self.spent.append(
+            Spent(name, run.cost, run.seconds, run.setup_cost, run.peak_bytes, budget, run.ended, run.gpu)
+        )
         if run.failed:
             self.notes.append(f"{name}, seed {self.seed}: {run.ended}")
 
@@ -106,6 +112,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # saturated softmaxes leave denormals, which a CPU is slow at
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def machine() -> str:
+    """How the machine is used as things stand, in words: the GPU where there is one, threads, cores."""
+    threads = torch.get_num_threads()
+    many = "one thread" if threads == 1 else f"{threads} threads"
+    words = f"{many} of a shared {os.cpu_count()}-core machine"
+    return f"{torch.cuda.get_device_name()}, {words}" if torch.cuda.is_available() else words
 
 
 @contextmanager
@@ -181,6 +195,7 @@ def _costs(task: str, cells: Sequence[Cell], batch: int, tuning: str | Mapping[s
                 peak_mb=max(peaks) / 2**20 if peaks else None,
                 budget=max(budgets) / batch if budgets else None,
                 tuning=words if budgets else "trained as the original was",
+                gpu=bool(runs) and all(run.gpu for run in runs),
             )
         )
     return costs

@@ -17,6 +17,7 @@ from ..engine.store import Store
 from ..engine.training import trained
 from ..losses import token_nll
 from ..report.model import ORIGINAL, RETRAIN
+from .experiment import device_of
 from .study import Spent
 from .tofu_setting import Setting
 
@@ -52,8 +53,9 @@ def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference
         with Meter() as meter:
             cost = trained(model, seen, token_nll, recipe)
         save_file(setting.halves.state(model), folder / "top.safetensors")
-        usage = meter.usage
-        spent = Spent(name, cost, usage.cpu_seconds, peak_bytes=usage.peak_bytes)
+        usage, device = meter.usage, device_of(model)
+        on_gpu = device.type == "cuda"
+        spent = Spent(name, cost, usage.cpu_seconds, peak_bytes=usage.peak_on(device), gpu=on_gpu)
         (folder / "spent.json").write_text(json.dumps(asdict(spent)), encoding="utf-8")
 
     parts = {

@@ -56,7 +56,8 @@ def unlearned(
 
         run = _run(setting, method, seed, original, store, LOOKS)
         save_file(_state(setting, run.model), folder / "top.safetensors")
-        spent = Spent(name, run.cost, run.cpu_seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended)
+        took = (run.cost, run.cpu_seconds, run.setup_cost, run.peak_bytes, setting.budget, run.ended, run.gpu)
+        spent = Spent(name, *took)
         return {"spent": asdict(spent), "points": [asdict(point) for point in run.points], "failed": run.failed}
 
     parts = {"made": "tofu run", **_asked(setting, method, seed, original), **measured(setting)}

@@ -41,6 +41,22 @@ class Options:
 Space = Mapping[str, Range | Options]
 
 
+def end_of(dimension: Range | Options, value: Value, margin: float) -> str | None:
+    """Which end of a dimension a value is at, "low" or "high"; None for neither.
+
+    margin: how near to it, as a share of the range in its scale. Of options the first and the last are ends where
+    they are numbers in rising order.
+    """
+    if isinstance(dimension, Options):
+        numbers = [float(one) for one in dimension.values if not isinstance(one, str)]
+        if len(numbers) < max(2, len(dimension.values)) or numbers != sorted(numbers):
+            return None
+        return "low" if value == numbers[0] else "high" if value == numbers[-1] else None
+    low, high, at = (math.log(x) if dimension.log else x for x in (dimension.low, dimension.high, float(value)))
+    place = (at - low) / (high - low)
+    return "low" if place <= margin else "high" if place >= 1 - margin else None
+
+
 @dataclass(frozen=True)
 class Tried:
     """What a trial gave: its score (lower is better), or why there is none; cost in sample-gradients."""

@@ -52,6 +52,10 @@ def every(
         int, Parameter(help="Images: tuning trials of every method on development forget sets; 1: presets.")
     ] = 1,
     ensemble: Annotated[int, Parameter(help="Images: models a side for KLoM; 0: without it.")] = 0,
+    data: Annotated[
+        str | None, Parameter(help="The benchmark images: a folder with train/ and test/, or hub:OWNER/NAME.")
+    ] = None,
+    size: Annotated[int | None, Parameter(help="The benchmark images: make them SIZE × SIZE.")] = None,
 ) -> int:
     """Run a benchmark: tasks, methods, references and seeds, as one report.
 
@@ -60,7 +64,7 @@ def every(
     from ofmu.benchmarks.vision.bench import VisionOptions
     from ofmu.cli.studies import bench as run
 
-    options = VisionOptions(tuple(forget or ()), model, tuple(methods or ()), scale, trials, ensemble)
+    options = VisionOptions(tuple(forget or ()), model, tuple(methods or ()), scale, trials, ensemble, data, size)
     return run(name, out, seeds, smoke, options)
 
 

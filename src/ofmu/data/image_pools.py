@@ -52,19 +52,28 @@ POOLS: dict[str, Callable[[], ImageSplits]] = {
     "cifar100": load_cifar100,
     "cifar100-coarse": partial(load_cifar100, labels="coarse"),
 }
+ABOUT = {  # what the images of a pool are, in words (coarse labels: the same images)
+    "digits": "scikit-learn's handwritten digits, 1,500 to train on and 297 to test",
+    "fashion": "a subset of Fashion-MNIST, 10,000 to train on and 2,000 to test, all from its training set",
+    "cifar10": "a subset of CIFAR-10, 5,000 to train on and 1,000 to test",
+    "cifar10-30k": "CIFAR-10, as much of it as the data folder has",
+    "cifar100": "a subset of CIFAR-100, 5,000 to train on and 1,000 to test",
+}
 
 
-def load_pool(name: str) -> ImageSplits:
+def load_pool(name: str, size: int | None = None) -> ImageSplits:
     """A data set with a training and a test part: a name of POOLS, a folder with train/ and test/, or a hub id.
 
     Folder: train and test are directories of class folders, or parquet files (train*.parquet, test*.parquet). Hub
-    id ("hub:OWNER/NAME"): read by the datasets library. Raises UserError where there is no such data.
+    id ("hub:OWNER/NAME"): read by the datasets library. size: own images are made size × size. Raises UserError
+    where there is no such data.
     """
     if name in POOLS:
         return POOLS[name]()
     if name.startswith("hub:"):
-        train = load_hub(name.removeprefix("hub:"), "train")
-        return _with_test(train, load_hub(name.removeprefix("hub:"), "test", like=train))
+        place = name.removeprefix("hub:")
+        train = load_hub(place, "train", size=size)
+        return _with_test(train, load_hub(place, "test", like=train, size=size))
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise UserError(
@@ -77,8 +86,11 @@ def load_pool(name: str) -> ImageSplits:
         if not found:
             raise UserError(f"{folder}: found neither a folder {part}/ nor {part}*.parquet")
         sources[part] = found
-    train = read_images(sources["train"])
-    test = read_images(sources["test"], classes=train.classes, mean=train.mean, std=train.std)
+    train = read_images(sources["train"], size=size)
+    mode = "L" if train.samples.pixels.shape[1] == 1 else "RGB"
+    test = read_images(
+        sources["test"], size=size, mode=mode, classes=train.classes, mean=train.mean, std=train.std
+    )
     return _with_test(train, test)
 
 
@@ -116,12 +128,12 @@ def from_dataset(
     return normalised(np.stack(pictures), labels, ids, tuple(str(one) for one in named), mean, std)
 
 
-def load_hub(place: str, split: str, like: ImageSet | None = None) -> ImageSet:
+def load_hub(place: str, split: str, like: ImageSet | None = None, size: int | None = None) -> ImageSet:
     """One split of a data set of the hub with an image column and a label column.
 
     Columns: `img` or `image`; `label`, `labels` or `fine_label`. like: a set whose classes and normalisation to
-    use. Ids are the hash of pixels and label. Raises UserError without the datasets library, the network or
-    such columns.
+    use. size: images are made size × size. Ids are the hash of pixels and label. Raises UserError without the
+    datasets library, the network or such columns, and for images of several sizes.
     """
     try:
         from datasets import load_dataset
@@ -137,13 +149,27 @@ def load_hub(place: str, split: str, like: ImageSet | None = None) -> ImageSet:
     if picture is None or label is None:
         raise UserError(f"hub:{place}: columns are {', '.join(columns)}; expected 'img' or 'image', and 'label'")
     names = getattr(table.features[label], "names", None)
-    pictures = [picture_array(row[picture]) for row in table]
+    pictures = [_sized(picture_array(row[picture]), size) for row in table]
+    for row, one in enumerate(pictures):
+        if one.shape != pictures[0].shape:
+            raise UserError(
+                f"hub:{place}, row {row}: the image is {one.shape}, the first is {pictures[0].shape}; resize them "
+                "(--size 32)"
+            )
     labels = [int(row[label]) for row in table]
     ids = unique_ids([content_id(p.tobytes() + str(y).encode()) for p, y in zip(pictures, labels, strict=True)])
     known = like.classes if like else tuple(names or map(str, range(max(labels) + 1)))
     return normalised(
         np.stack(pictures), labels, ids, known, like.mean if like else None, like.std if like else None
     )
+
+
+def _sized(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None:
+        return pixels
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _with_test(train: ImageSet, test: ImageSet) -> ImageSplits:

@@ -32,6 +32,11 @@ class Usage:
     process_wide: bool
     cuda_peak_bytes: int | None
 
+    def peak_on(self, device: torch.device) -> int:
+        """The peak of the memory that counts on a device: what torch allocated on CUDA, else the process's."""
+        cuda = self.cuda_peak_bytes if device.type == "cuda" else None
+        return self.peak_bytes if cuda is None else cuda
+
 
 class Meter:
     """A context manager that measures what happens inside it; meters may nest, in one thread.

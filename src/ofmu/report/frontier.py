@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ofmu.report.figures import Frontier, Mark
-from ofmu.report.style import INK, MUTED, Style, colours, figure, quiet, spread_out, to_png, to_svg
+from ofmu.report.style import INK, MUTED, Style, colours, figure, legend, quiet, spread_out, to_png, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 NEAR = 0.06  # of the axis: words closer than that are moved apart
 ROOM = 1.15  # how far the axis of costs goes beyond the outermost, as a factor
@@ -24,7 +23,7 @@ def frontier_svg(drawn: Frontier, styles: Mapping[str, Style], name: str) -> str
         axes = made.add_subplot()
         _panel(axes, drawn, styles)
         axes.set_title(drawn.axis, color=INK, fontsize=9)
-        _legend(made, list(drawn.curves), styles, 4)
+        legend(made, list(drawn.curves), styles, 4)
         return to_svg(made, name, drawn.title, _words(drawn))
 
 
@@ -43,7 +42,7 @@ def frontier_png(panels: Sequence[Frontier], path: Path, across: int = 2) -> Pat
         for axes, panel in zip(grid, panels, strict=False):
             _panel(axes, panel, styles)
             axes.set_title(f"{panel.title}\n{panel.axis}", color=INK, fontsize=8.5)
-        _legend(made, methods, styles, 8)
+        legend(made, methods, styles, 8)
         return to_png(made, path)
 
 
@@ -104,16 +103,6 @@ def _names(axes: Axes, levels: Mapping[str, Mark], styles: Mapping[str, Style]) 
         axes.text(
             1.01, last, name, transform=axes.transAxes, va="center", color=styles[name][0] or MUTED, fontsize=8
         )
-
-
-def _legend(made: Figure, names: Sequence[str], styles: Mapping[str, Style], across: int) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [
-        Line2D([], [], color=styles[name][0], marker=styles[name][1], markersize=4, linewidth=1.6)
-        for name in names
-    ]
-    made.legend(lines, names, loc="outside upper left", ncols=min(across, len(names)), borderaxespad=0.2)
 
 
 def _words(drawn: Frontier) -> str:

@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Group = Literal["forgotten", "kept", "near", "other"]
+Group = Literal["forgotten", "kept", "near", "wider", "other"]
 GROUPS: dict[Group, str] = {
     "forgotten": "Was it forgotten?",
     "kept": "Was the rest kept?",
     "near": "How near to Retrain?",
+    "wider": "How near on other samples?",
     "other": "Other measurements",
 }
+SECOND: Group = "wider"  # has a table of its own: beside the others they would make lines too long to read
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ _UTILITY = Label(
     "utility", "Model utility: harmonic mean of what is kept on retained, related and general text.", "kept"
 )
 
+_SAMPLES = {"forget": "forgotten samples", "retain": "the samples to be kept", "test": "test samples"}
+
 LABELS: dict[str, Label] = {
     "ua": Label("UA", "Unlearning accuracy: share of the forgotten samples now misclassified.", "forgotten"),
     "mia": Label(
@@ -91,6 +95,21 @@ LABELS: dict[str, Label] = {
         "near",
     ),
     "klom_test": Label("KLoM, test", "The same on test samples.", "near"),
+    **{
+        f"klom_{part}_p95": Label(
+            f"KLoM 95 %, {part}",
+            f"95th percentile of KLoM over {_SAMPLES[part]}: the least well forgotten.",
+            "wider",
+        )
+        for part in _SAMPLES
+    },
+    "klom_retain": Label("KLoM, retain", "Mean KLoM on the samples to be kept, in nats.", "wider"),
+    "kl_retain": Label("KL, retain", "KL divergence from Retrain on the samples to be kept, in nats.", "wider"),
+    "agreement_retain": Label(
+        "agree, retain", "Share of the samples to be kept that Retrain gives the same class, in points.", "wider"
+    ),
+    **{f"w1_{part}": Label(f"W1, {part}", f"W1 on {_SAMPLES[part]}.", "wider") for part in ("retain", "test")},
+    **{f"ps_{part}": Label(f"PS, {part}", f"PS on {_SAMPLES[part]}.", "wider") for part in ("retain", "test")},
     "agreement_forget": Label(
         "agree, forget", "Share of the forgotten samples that Retrain gives the same class, in points.", "near"
     ),

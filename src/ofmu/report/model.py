@@ -169,7 +169,8 @@ class Cost:
 
     gradients and target_cost are gradient-equivalents (one forward and backward pass of a batch), target_cost
     being part of gradients; of_retraining = gradients / Retrain's. budget is what the method was allowed;
-    tuning says in words how its settings were found.
+    tuning says in words how its settings were found. peak_mb is of the GPU's memory where `gpu`, else of the
+    process's.
     """
 
     task: str
@@ -181,6 +182,7 @@ class Cost:
     peak_mb: float | None = None
     budget: float | None = None
     tuning: str = "none"
+    gpu: bool = False
 
     def __post_init__(self) -> None:
         for name in ("gradients", "of_retraining", "target_cost", "seconds", "peak_mb", "budget"):

@@ -11,7 +11,7 @@ from ofmu.errors import UserError
 from ofmu.report.closer import closer
 from ofmu.report.figures import Frontier
 from ofmu.report.grid import Grid, grid, parts
-from ofmu.report.labels import GROUPS, Group, label
+from ofmu.report.labels import GROUPS, SECOND, Group, label
 from ofmu.report.limits import limits_of
 from ofmu.report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Page, TaskSection
 from ofmu.report.path import trajectory_plot
@@ -19,7 +19,7 @@ from ofmu.report.plots import losses_plot, metric_dots
 from ofmu.report.scores import write_text
 from ofmu.report.style import DARK, Style, colours
 from ofmu.report.summary import methods_of, metrics_of
-from ofmu.report.table import COST_COLUMNS, cost_lines
+from ofmu.report.table import cost_lines, cost_names
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,7 +64,7 @@ def render(page: Page) -> str:
         methods={name: text for name, text in METHODS.items() if name in methods},
         limits=limits_of(page),
         drawn_above=bool(page.tasks) and not any(task.dots for task in page.tasks),
-        cost_columns=[name for _, name in COST_COLUMNS],
+        cost_columns=cost_names([cost for task in page.tasks for cost in task.costs]),
         references=REFERENCES,
         light=list(DARK),
         dark=DARK,
@@ -98,7 +98,7 @@ def _view(task: TaskSection, styles: Mapping[str, Style], name: str) -> TaskView
     dots: dict[Group, Markup] = {}
     for group, question in GROUPS.items():
         metrics = [column.metric for column in table.columns if column.label.group == group]
-        if metrics and task.dots:
+        if metrics and task.dots and group != SECOND:
             dots[group] = Markup(
                 metric_dots(task.rows, metrics, styles, f"{name}-{group}", f"{question} {task.name}")
             )

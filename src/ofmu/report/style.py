@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from io import StringIO
@@ -99,6 +99,27 @@ def spread_out(made: Figure) -> None:
     engine = made.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(wspace=0.07, hspace=0.06, w_pad=0.06, h_pad=0.06)
+
+
+def legend(
+    made: Figure, names: Sequence[str], styles: Mapping[str, Style], across: int, dashed: Collection[str] = ()
+) -> None:
+    """One legend above all panels: a line with its marker for each name, at most `across` beside each other."""
+    from matplotlib.lines import Line2D
+
+    lines = [
+        Line2D(
+            [],
+            [],
+            color=styles[name][0],
+            marker=styles[name][1],
+            markersize=4,
+            linewidth=1.6,
+            linestyle="--" if name in dashed else "-",
+        )
+        for name in names
+    ]
+    made.legend(lines, names, loc="outside upper left", ncols=min(across, len(names)), borderaxespad=0.2)
 
 
 def quiet(axes: Axes, grid: str = "x") -> None:

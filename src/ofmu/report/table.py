@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ofmu.report.grid import ABSENT, MISSING, Cell, Column, Grid, decimals, grid, number, parts
+from ofmu.report.labels import GROUPS, SECOND
 from ofmu.report.model import REFERENCES, RETRAIN, Cost, ScoreRow
 from ofmu.report.summary import tasks_of
 
@@ -105,6 +106,13 @@ def cost_lines(costs: Sequence[Cost]) -> list[tuple[str, list[str], str]]:
     return lines
 
 
+def cost_names(costs: Sequence[Cost]) -> list[str]:
+    """The headings of COST_COLUMNS; the memory's says whose it is where it is not the process's."""
+    gpu = {cost.gpu for cost in costs if cost.peak_mb is not None}
+    memory = {frozenset({True}): "peak GPU MB", frozenset({True, False}): "peak MB, GPU or process"}
+    return [memory.get(frozenset(gpu), name) if key == "peak_mb" else name for key, name in COST_COLUMNS]
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
@@ -114,7 +122,7 @@ def cost_table(costs: Sequence[Cost]) -> Table:
     title = f"{escape(costs[0].task)}: cost" if costs else "cost"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for _, name in COST_COLUMNS:
+    for name in cost_names(costs):
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     tuned: dict[str, list[str]] = {}
     for method, texts, tuning in cost_lines(costs):
@@ -133,15 +141,28 @@ def to_markdown(rows: Sequence[ScoreRow], costs: Sequence[Cost] = ()) -> str:
 
 def _markdown_task(whole: Grid, costs: Sequence[Cost]) -> str:
     costly = {method: [*texts, _plain(tuning)] for method, texts, tuning in cost_lines(costs)}
-    names = [*(name for _, name in COST_COLUMNS), "tuning"] if costs else []
-    lines = [_markdown_row(["method", "seeds", *map(_head, whole.columns), *names])]
-    lines.append("|---|" + "---:|" * (1 + len(whole.columns) + len(names)))
-    for line in whole.lines:
-        cells = [f"**{cell.text}**" if cell.best else cell.text for cell in line.cells]
-        extra = costly.get(line.method, [ABSENT] * len(names)) if costs else []
-        lines.append(_markdown_row([_plain(line.method), str(line.seeds), *cells, *extra]))
+    names = [*cost_names(costs), "tuning"] if costs else []
+    second = [i for i, column in enumerate(whole.columns) if column.label.group == SECOND]
+    first = [i for i in range(len(whole.columns)) if i not in second]
+    lines = _markdown_lines(whole, first, names, costly)
+    if second:
+        lines += ["", f"{GROUPS[SECOND]}", "", *_markdown_lines(whole, second, [], {})]
     notes = [f"- {MISSING}: {_plain(note)}" for note in whole.notes]
     return "\n".join([f"### {_plain(whole.task)}", "", *lines, *([""] if notes else []), *notes])
+
+
+def _markdown_lines(
+    whole: Grid, columns: Sequence[int], names: Sequence[str], costly: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """A table of some columns, and of further ones by `names` with their cells by method."""
+    lines = [_markdown_row(["method", "seeds", *(_head(whole.columns[i]) for i in columns), *names])]
+    lines.append("|---|" + "---:|" * (1 + len(columns) + len(names)))
+    for line in whole.lines:
+        cells = [line.cells[i] for i in columns]
+        texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
+        extra = costly.get(line.method, [ABSENT] * len(names)) if names else []
+        lines.append(_markdown_row([_plain(line.method), str(line.seeds), *texts, *extra]))
+    return lines
 
 
 def _head(column: Column) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from ...report.labels import label as name_of
 from ...report.model import FLOOR, ORIGINAL, RETRAIN, Page, ScoreRow, TaskSection
 from ...report.scores import read_scores, write_scores, write_text
 from ..paired import interval
-from ..study import environment, section
+from ..study import environment, machine, section
 from .curves import frontiers
 from .ground import OVER, Found, Ground, Quality, Spot
 from .verdict import LEVEL, MARGIN, sentences
@@ -41,7 +40,7 @@ def page_of(grounds: Grounds, title: str, command: str, left: str, tuned: str) -
         },
         verdict=verdict,
         tasks=[section_of(ground, found) for ground, found in grounds.values() if found.cells],
-        environment=environment(f"one thread of a shared {os.cpu_count()}-core machine"),
+        environment=environment(machine()),
         command=command,
         limits=[
             f"Shown: the one-sided {100 * LEVEL:g} % bounds of the paired differences over seeds exceed "

@@ -20,7 +20,7 @@ from ...report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Page, TaskSect
 from ..paired import Difference, differences
 from ..pareto.ground import seeds_after
 from ..results import write_results
-from ..study import Cell, Spent, environment, in_one_thread, section
+from ..study import Cell, Spent, environment, in_one_thread, machine, section
 from ..tofu_choice import Choice, smoke_setting, tofu_setting
 from ..tofu_models import ONE_MINUTE
 from ..vision.bench import workshop
@@ -150,7 +150,7 @@ def page_of(grounds: Sequence[Ground], cells: dict[str, list[Cell]], command: st
         },
         verdict=verdict,
         tasks=tasks,
-        environment=environment(f"one thread of a shared {os.cpu_count()}-core machine"),
+        environment=environment(machine()),
         command=command,
         limits=[
             "Good targets are necessary for a good match and not enough: a method must also reach them.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,20 +15,25 @@ import torch
 
 from ...data.forget_request import ForgetRequest, parse_forget
 from ...data.image_pools import POOLS, load_pool
+from ...data.images import ImageSplits
 from ...engine.store import Store, default_root
 from ...errors import UserError
+from ...methods.published import PUBLISHED
 from ...report.figures import Drawn
 from ...report.model import REFERENCES, Page
+from ...report.page import write_page
+from ...report.series import series_png
 from ..image_choices import Choice, image_methods, parse_choices
 from ..results import write_results
 from ..study import Cell, in_one_thread
 from .cell import vision_cell
 from .ensembles import klom_rows
 from .figures import figures_of
-from .page import page_of, sections_of
+from .own import OWN, own_pool, own_setting
+from .page import page_of, sections_of, series_in
 from .references import Workshop
 from .setting import Scale, Setting, setting_of, smallest
-from .studies import expanded
+from .studies import FILES, expanded
 from .tuned import Tuned, tuned_choices
 
 Say = Callable[[str], None]
@@ -39,7 +45,8 @@ EVERYTHING = "digits"  # the benchmark whose smallest form runs every method: it
 class VisionOptions:
     """What the command line says beyond seeds and folder; empty: the setting's own.
 
-    ensemble: models a side for KLoM, on seed 0's split; 0: no KLoM.
+    ensemble: models a side for KLoM, on seed 0's split; 0: no KLoM. data, size: the user's own images, for the
+    benchmark "images" alone.
     """
 
     forget: tuple[str, ...] = ()
@@ -48,6 +55,8 @@ class VisionOptions:
     scale: Scale = "cpu"
     trials: int = 1
     ensemble: int = 0
+    data: str | None = None
+    size: int | None = None
 
 
 @dataclass
@@ -68,7 +77,8 @@ class State:
 
 
 def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options: VisionOptions) -> Page:
-    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come.
+    """All seeds of all requests of a benchmark; `out` gets NAME.md, NAME.json and tuning/ as rows come,
+    report.html after every seed, and NAME-deciles.png or NAME-entanglement.png where a series of requests is run.
 
     Models and runs are kept in the store, so a benchmark that was stopped goes on from there. smoke: one seed of
     the smallest form, which writes nothing (digits: with all methods). Raises UserError where the data are not
@@ -78,26 +88,40 @@ def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options:
         raise UserError(f"--trials: found {options.trials}, expected at least 1 (the preset alone)")
     if options.ensemble < 0 or options.ensemble == 1:
         raise UserError(f"--ensemble: found {options.ensemble}, expected 0 (no KLoM) or at least 2 models a side")
-    chosen = options.methods or (tuple(image_methods()) if smoke and name == EVERYTHING else ())
-    setting = setting_of(
-        name, options.scale, model=options.model, requests=expanded(options.forget), methods=chosen
-    )
+    setting, pool = _asked(name, smoke, options)
     if options.trials > 1 and not setting.development:
         raise UserError(f"--trials: found {options.trials}, but {name} keeps no images for tuning; expected 1")
     command = command_of(name, seeds, smoke, options)
     # one thread, so that seconds compare with other runs'
     with in_one_thread() if options.scale == "cpu" else nullcontext():
         if not smoke:
-            return _run(setting, out, seeds, options, Store(default_root(os.environ)), say, command)
+            return _run(setting, out, seeds, options, Store(default_root(os.environ)), say, command, pool)
         options = replace(options, trials=min(options.trials, SMOKE_TRIALS), ensemble=min(options.ensemble, 2))
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder) / "store")
-            return _run(smallest(setting), Path(folder), 1, options, store, say, command)
+            return _run(smallest(setting), Path(folder), 1, options, store, say, command, pool)
+
+
+def _asked(name: str, smoke: bool, options: VisionOptions) -> tuple[Setting, ImageSplits | None]:
+    """The setting, and the images where they are the user's own."""
+    requests = expanded(options.forget)
+    if name == OWN:
+        if options.scale != "cpu":
+            raise UserError(f"--scale: found {options.scale!r}, expected for {OWN} cpu; give --model")
+        pool = own_pool(options.data, options.size)
+        source = options.data or ""
+        return own_setting(source, pool, model=options.model, requests=requests, methods=options.methods), pool
+    if options.data is not None or options.size is not None:
+        raise UserError(f"--data, --size: only for the benchmark {OWN}, found {name}")
+    methods = options.methods or (tuple(image_methods()) if smoke and name == EVERYTHING else ())
+    return setting_of(name, options.scale, model=options.model, requests=requests, methods=methods), None
 
 
 def command_of(name: str, seeds: int, smoke: bool, options: VisionOptions) -> str:
     """What to type to get the same."""
     words = ["ofmu bench", name]
+    words += [f"--data {shlex.quote(options.data)}"] if options.data else []
+    words += [f"--size {options.size}"] if options.size else []
     words += [f"--forget {' '.join(options.forget)}"] if options.forget else []
     words += [f"--model {options.model}"] if options.model else []
     words += [f"--methods {' '.join(options.methods)}"] if options.methods else []
@@ -108,13 +132,20 @@ def command_of(name: str, seeds: int, smoke: bool, options: VisionOptions) -> st
 
 
 def _run(
-    setting: Setting, out: Path, seeds: int, options: VisionOptions, store: Store, say: Say, command: str
+    setting: Setting,
+    out: Path,
+    seeds: int,
+    options: VisionOptions,
+    store: Store,
+    say: Say,
+    command: str,
+    pool: ImageSplits | None,
 ) -> Page:
-    choices = parse_choices(setting.methods)
+    choices = parse_choices(setting.methods, PUBLISHED if options.scale == "salun" else {})
     requests = [parse_forget(text) for text in setting.requests]
     state = State(setting, command)
     for place, request in enumerate(requests):
-        shop = workshop(setting, request, store, say)
+        shop = workshop(setting, request, store, say, pool)
         task = task_name(setting, request)
         found = tuned_choices(shop, request, task, choices, options.trials, out / "tuning")
         state.tuned[task] = found
@@ -122,7 +153,11 @@ def _run(
         tuned = [one.choice for one in found]
         _seeds(shop, request, task, tuned, seeds, state, out, later)
         if options.ensemble:
+            sides = f"{task}: KLoM, {options.ensemble} models a side"
+            state.left = ". ".join([sides, *(f"{other}: everything" for other in later)])
+            write_results(out, setting.name, state.page())
             state.cells[task][0].rows += klom_rows(shop, request, task, tuned, options.ensemble)
+        _pictures(setting.name, state.page(), out, say)
     state.left = ""
     write_results(out, setting.name, state.page())
     return state.page()
@@ -151,7 +186,27 @@ def _seeds(
         cell, seen = vision_cell(shop, request, task, seed, choices, finished)
         if seed == 0:
             state.figures[task] = figures_of(shop, seen, cell)
+        if state.left:  # the last page is written by whoever asked for it
+            _draw(state.page(), out, shop.say)
         shop.say(f"{task}, seed {seed}: done ({time.perf_counter() - start:.0f} s); {seeds - seed - 1} seeds left")
+
+
+def _draw(page: Page, out: Path, say: Say) -> None:
+    """The page with its figures, so that a benchmark that is stopped has them."""
+    try:
+        write_page(out / "report.html", page)
+    except UserError as error:  # the optional packages of pages are not installed: the tables are there
+        say(f"report.html is left out: {error}")
+
+
+def _pictures(name: str, page: Page, out: Path, say: Say) -> None:
+    """NAME-deciles.png and NAME-entanglement.png, where there is such a series."""
+    for kind, study in series_in(page.tasks).items():
+        path = out / f"{name}-{FILES[kind]}.png"
+        try:
+            series_png(study.figures, path)
+        except UserError as error:
+            say(f"{path.name} is left out: {error}")
 
 
 def missing(task: str, cell: Cell, choices: Sequence[Choice], seeds: Sequence[int], later: Sequence[str]) -> str:
@@ -164,12 +219,17 @@ def missing(task: str, cell: Cell, choices: Sequence[Choice], seeds: Sequence[in
     return ". ".join([*words, *(f"{other}: everything" for other in later)])
 
 
-def workshop(setting: Setting, request: ForgetRequest, store: Store, say: Say) -> Workshop:
-    """The data that a request needs, with the rest; coarse labels are trained where a sub-class is forgotten."""
+def workshop(
+    setting: Setting, request: ForgetRequest, store: Store, say: Say, pool: ImageSplits | None = None
+) -> Workshop:
+    """The data that a request needs, with the rest; coarse labels are trained where a sub-class is forgotten.
+
+    pool: the images where they are the user's own.
+    """
     if request.kind == "subclass" and f"{setting.data}-coarse" in POOLS:
         setting = replace(setting, data=f"{setting.data}-coarse")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(load_pool(setting.data), setting, store, device, say)
+    return Workshop(pool or load_pool(setting.data), setting, store, device, say)
 
 
 def task_name(setting: Setting, request: ForgetRequest) -> str:

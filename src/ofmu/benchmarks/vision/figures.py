@@ -12,8 +12,6 @@ from ..study import Cell
 from .references import Workshop
 from .seen import SHOWN, Seen
 
-PANELS = 8  # models whose features are shown
-
 
 def figures_of(shop: Workshop, seen: Mapping[str, Seen], cell: Cell) -> list[Drawn]:
     """Confidence histograms, per-class accuracies, principal components of features, the gradients' cosine.
@@ -59,7 +57,7 @@ def by_class(logits: np.ndarray, labels: np.ndarray, classes: int) -> list[float
 def feature_clouds(seen: Mapping[str, Seen]) -> Clouds:
     """Each model's last features of forgotten and kept samples, on their first two principal components."""
     kept = min(SHOWN, len(next(iter(seen.values())).view.labels["retain"]))
-    names = [name for name in seen if name != FLOOR][:PANELS]
+    names = [name for name in seen if name != FLOOR]
     panels: dict[str, dict[str, Pairs]] = {}
     for name in names:
         plane = principal(seen[name].features)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...data.forget_request import FORMS, ForgetRequest, parse_forget
+from ...data.image_pools import ABOUT
 from ...engine.prepare import UNIT
 from ...report.figures import Drawn
 from ...report.model import Page, TaskSection
-from ..paired import sentence
-from ..reading import DISTANCES, nearest, reading
-from ..study import Cell, environment, section
+from ..paired import floor_sentence, sentence
+from ..reading import DISTANCES, nearest, nearest_of, reading
+from ..study import Cell, environment, machine, section
+from .own import source_of
 from .setting import Setting
-from .studies import studies_of
+from .studies import Study, studies_of
 from .tuned import OBJECTIVE, Tuned
 
 OURS = "OFMU"
@@ -43,17 +44,8 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
     sections = list(sections)
     verdict = [f"Not finished. Missing: {left}."] if left else []
     for task in sections:
-        ours = OURS if any(row.method == OURS for row in task.rows) else None
-        verdict += nearest(task)
-        if ours is not None:
-            verdict += reading(task, ours, distances=False)
-            verdict += [
-                f"{task.name}: {text}" for text in (sentence(task.rows, m, ours) for m in DISTANCES) if text
-            ]
-    series = studies_of(
-        {task.name: request_in(task.name) for task in sections}, [r for t in sections for r in t.rows]
-    )
-    for kind, study in series.items():
+        verdict += sentences_of(task)
+    for kind, study in series_in(sections).items():
         verdict += study.sentences
         last = max(i for i, task in enumerate(sections) if request_in(task.name).kind == kind)
         sections[last] = replace(sections[last], figures=(*sections[last].figures, *study.figures))
@@ -66,16 +58,38 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
         },
         verdict=verdict,
         tasks=sections,
-        environment=environment(f"one thread of a shared {os.cpu_count()}-core machine"),
+        environment=environment(machine()),
         command=command,
         limits=[
             f"{setting.train:,} training images: numbers compare with each other, not with published ones.",
             f"Tuned settings minimise {OBJECTIVE}; development images and forget sets are in no reported score.",
             "Two methods are told apart where the interval of their paired differences leaves out 0.",
-            "Seconds are wall time on a machine that others used too: compare gradient-equivalents.",
+            "Seconds are wall time, other work on the machine included: compare gradient-equivalents.",
             "Methods without an exit rule spend the whole budget, wherever that leads.",
         ],
     )
+
+
+def series_in(sections: Sequence[TaskSection]) -> dict[str, Study]:
+    """The series of requests that the sections make up, by kind."""
+    requests = {task.name: request_in(task.name) for task in sections}
+    return studies_of(requests, [row for task in sections for row in task.rows])
+
+
+def sentences_of(task: TaskSection) -> list[str]:
+    """What a request's numbers say: the order by distance, each method against the floor, and against OFMU.
+
+    Without OFMU, against the method of the least gap, which is then said.
+    """
+    ours = OURS if any(row.method == OURS for row in task.rows) else nearest_of(task)
+    found = [floor_sentence(task.rows, metric) for metric in DISTANCES]
+    if ours is not None and ours != OURS:
+        found.append(f"compared with {ours}, the method of the least gap in this table: OFMU is not in it.")
+    said = nearest(task) + [f"{task.name}: {text}" for text in found if text]
+    if ours is None:
+        return said
+    paired = [sentence(task.rows, metric, ours) for metric in DISTANCES]
+    return [*said, *reading(task, ours), *(f"{task.name}: {text}" for text in paired if text)]
 
 
 def request_in(task: str) -> ForgetRequest:
@@ -97,9 +111,10 @@ def about(setting: Setting, task: str) -> str:
     """The paragraph above a table."""
     noise = f" ({100 * setting.noise:.0f} % of all labels are wrong)" if setting.noise else ""
     recipe = setting.recipe
+    images = ABOUT.get(setting.data.removesuffix("-coarse")) or source_of(setting)
     return (
-        f"{setting.model}, trained from scratch on {setting.train:,} images{noise} for {recipe.epochs:g} epochs "
-        f"({recipe.rule}, rate {recipe.lr:g}, batch {recipe.batch}). Forgotten: "
+        f"Images: {images}. {setting.model}, trained from scratch on {setting.train:,} images{noise} for "
+        f"{recipe.epochs:g} epochs ({recipe.rule}, rate {recipe.lr:g}, batch {recipe.batch}). Forgotten: "
         f"{meaning(str(request_in(task)))}. {setting.heldout:,} other images are held out for targets, "
         f"{setting.development:,} for tuning; the table's test set is none of these. Every method may spend "
         f"{budget(setting)}."

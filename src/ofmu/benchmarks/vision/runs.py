@@ -52,7 +52,13 @@ def kept_run(
 
     def make(folder: Path) -> None:
         run = run_choice(choice, original, request, seed, cosine=True)
-        took = {"cost": run.cost, "setup": run.setup_cost, "seconds": run.seconds, "peak": run.peak_bytes}
+        took = {
+            "cost": run.cost,
+            "setup": run.setup_cost,
+            "seconds": run.seconds,
+            "peak": run.peak_bytes,
+            "gpu": run.gpu,
+        }
         state = {
             **took,
             "ended": run.ended,
@@ -74,6 +80,7 @@ def kept_run(
         saved["peak"],
         request.budget,
         saved["ended"],
+        saved.get("gpu", False),
     )
     points = [Point(**point) for point in saved["points"]]
     return KeptRun(seen_from(saved["seen"], split), spent, points, saved["failed"])

@@ -46,8 +46,9 @@ SETTINGS: dict[tuple[str, Scale], Setting] = {
     ),
     ("cifar10", "cpu"): Setting("cifar10", "cifar10", "resnet20-slim", LINEAR, 4000, 500, 500),
     ("cifar100", "cpu"): Setting("cifar100", "cifar100", "resnet20-slim", LINEAR, 4000, 500, 500),
+    # the protocol's own budget: 10 epochs of unlearning beside 182 of training
     ("cifar10", "salun"): Setting(
-        "cifar10-salun", "cifar10-30k", "resnet18", SGD, 27_000, 1_500, 1_500, share=0.25
+        "cifar10-salun", "cifar10-30k", "resnet18", SGD, 27_000, 1_500, 1_500, share=10 / 182
     ),
     # the settings of benchmarks/results/cifar10-ci.md: presets, no development part
     ("cifar10-ci", "cpu"): Setting(
@@ -95,4 +96,13 @@ def smallest(setting: Setting) -> Setting:
     )
     model = {"resnet18": "resnet8", "resnet20-slim": "resnet8"}.get(setting.model, setting.model)
     development = min(setting.development, 60)
-    return replace(setting, model=model, recipe=recipe, train=200, heldout=60, development=development, ensemble=4)
+    train, heldout = min(setting.train, 200), min(setting.heldout, 60)
+    return replace(
+        setting,
+        model=model,
+        recipe=recipe,
+        train=train,
+        heldout=heldout,
+        development=development,
+        ensemble=4,
+    )

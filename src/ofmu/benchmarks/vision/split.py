@@ -133,8 +133,18 @@ def without(samples: TensorSamples, classes: set[int], fine: Mapping[str, int]) 
     return samples.subset([row for row, label in enumerate(labels) if label not in classes])
 
 
+def label_count(data: ImageSplits, request: ForgetRequest) -> int:
+    """How many classes a request's numbers are among: the fine ones for a sub-class."""
+    if request.kind == "subclass" and data.fine is not None:
+        return 1 + max(int(labels.max()) for labels in data.fine)
+    return len(data.classes)
+
+
 def development_request(request: ForgetRequest, classes: int) -> ForgetRequest:
-    """The request that is tuned on: as the reported one, of other classes where classes are named."""
+    """The request that is tuned on: as the reported one, of other classes where classes are named.
+
+    classes: how many there are (`label_count`).
+    """
     if not request.classes:
         return request
     step = max(1, classes // 2)

@@ -22,6 +22,7 @@ SHORT = {  # what `--forget` may say for a whole series
     "entanglement": tuple(f"entangled:{level:g}" for level in (0, 0.25, 0.5, 0.75, 1)),
 }
 FEWEST = 3  # requests that make a series
+FILES = {"decile": "deciles", "entangled": "entanglement"}  # what a series' picture is called, after the benchmark
 AXES = {"decile": "memorisation decile of the forget set", "entangled": "level of similarity to the retain set"}
 UNITS = {"decile": "deciles", "entangled": "levels"}
 TITLES = {"decile": "Sample difficulty", "entangled": "Entanglement"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch.nn import Module
@@ -15,30 +15,34 @@ from ...report.model import ORIGINAL, RETRAIN
 from ..image_choices import Choice, space_of
 from ..image_scores import ImageView, image_rows, view_image
 from ..image_study import ImageRequest, run_choice
-from ..tuning import Trial, Tried, Values, best, tune
+from ..tuning import Space, Trial, Tried, Values, best, end_of, tune
 from .cell import split_of
 from .references import Workshop, reference, short
 from .runs import parts_of, request_of
-from .split import TUNING, development_request
+from .split import TUNING, development_request, label_count
 
 OBJECTIVE = "the mean of gap and W1 to Retrain on a development forget set, in points"
+EDGE = 0.05  # of a range: a chosen value so near to its end is said, as a better one may lie beyond
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A method as it is reported, and how its settings were found; trials: none where the preset stands."""
+    """A method as it is reported, and how its settings were found, in which space; trials: none where the preset
+    stands.
+    """
 
     choice: Choice
     trials: Sequence[Trial] = ()
+    space: Space = field(default_factory=dict)
 
     @property
     def words(self) -> str:
         """For tables."""
         if not self.trials:
-            return "none: the preset"
+            return f"none: {self.choice.source}"
         failed = sum(trial.score is None for trial in self.trials)
         if failed == len(self.trials):
-            return f"all {failed} trials failed; the preset"
+            return f"all {failed} trials failed; {self.choice.source}"
         chosen = best(self.trials)
         values = ", ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
@@ -46,9 +50,19 @@ class Tuned:
         )
         many = f"{len(self.trials)} trials" + (f" ({failed} failed)" if failed else "")
         which = (
-            "the preset was best" if chosen.number == 0 else f"trial {chosen.number} of 0–{len(self.trials) - 1}"
+            f"{self.choice.source} was best"
+            if chosen.number == 0
+            else f"trial {chosen.number} of 0–{len(self.trials) - 1}"
         )
-        return f"{many} on a development forget set; {which}: {values}"
+        return f"{many} on a development forget set; {which}: {values}{self._at_an_end(chosen.values)}"
+
+    def _at_an_end(self, values: Values) -> str:
+        ends: dict[str, list[str]] = {}
+        for name, value in values.items():
+            end = end_of(self.space[name], value, EDGE) if name in self.space else None
+            if end is not None:
+                ends.setdefault(end, []).append(name)
+        return "".join(f"; at the {end} end of its range: {', '.join(names)}" for end, names in ends.items())
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Development:
 def development(shop: Workshop, request: ForgetRequest, task: str, number: int = 0) -> Development:
     """The number-th development set of a request."""
     seed = TUNING - number
-    moved = development_request(request, len(shop.data.classes))
+    moved = development_request(request, label_count(shop.data, request))
     name = f"{task} (development)"
     parts = split_of(shop, moved, seed)
     original, _ = reference(shop, parts, seed, name, ORIGINAL)
@@ -118,5 +132,5 @@ def tuned_choices(
         study = f"{task}: {choice.title} {short({'setting': setting})}"
         tried = tune(space, preset, trials, evaluate, folder=folder, study=study)
         done = any(trial.score is not None for trial in tried)
-        found.append(Tuned(choice.tuned(best(tried).values) if done else choice, tried))
+        found.append(Tuned(choice.tuned(best(tried).values) if done else choice, tried, space))
     return found
