@@ -1,0 +1,80 @@
+"""The answers in plain words, made from the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...report.model import ScoreRow
+from .bench import HELD, SCORES, Plan, task_at
+from .differences import Side, over_all, side, within
+from .variants import WORDS, Question, Variant
+
+ORDER: tuple[Side, ...] = ("nearer", "farther", "both ways", "not told apart")
+
+
+def sides(rows: Sequence[ScoreRow], tasks: Sequence[str], variants: Sequence[Variant]) -> dict[str, Side]:
+    """By variant: whether gap, W1 and PS, over these sets, put it nearer to Retrain than the base or farther."""
+    if len(tasks) == 1:
+        found = [within(rows, tasks[0], metric) for metric in SCORES]
+    else:
+        found = [over_all(rows, tasks, metric) for metric in SCORES]
+    return {variant.title: side([one.get(variant.title) for one in found]) for variant in variants}
+
+
+def answer(rows: Sequence[ScoreRow], plan: Plan) -> str:
+    """The first paragraph: does anything pay, and what."""
+    by_budget = {
+        budget: sides(rows, [task_at(text, budget) for text in plan.forget], plan.variants)
+        for budget in sorted(plan.budgets)
+    }
+    always = [v.title for v in plan.variants if all(found[v.title] == "nearer" for found in by_budget.values())]
+    many = f"Of {len(plan.variants)} variants that differ from the safeguarded preset in one thing each, "
+    said = f"{len(always)} ({', '.join(always)}) {'is' if len(always) == 1 else 'are'}" if always else "none is"
+    head = f"{many}{said} nearer to Retrain than the preset itself at every budget, over all forget sets together."
+    lines = [head]
+    for budget, found in by_budget.items():
+        lines += [f"{_at(budget)}: {_listed(found)}."]
+    return " ".join(lines)
+
+
+def by_question(rows: Sequence[ScoreRow], plan: Plan) -> list[str]:
+    """A line a question, budget and set: who is nearer, who farther."""
+    lines = []
+    for question, title in WORDS.items():
+        variants = [variant for variant in plan.variants if variant.question == question]
+        for budget in sorted(plan.budgets) if variants else []:
+            parts = [f"{text}: {_listed(sides(rows, [task_at(text, budget)], variants))}" for text in plan.forget]
+            lines.append(f"{title}, {_at(budget).lower()}. {' — '.join(parts)}.")
+    return lines
+
+
+def convergence(rows: Sequence[ScoreRow], plan: Plan) -> list[str]:
+    """A line a question: rounds and cost until the forget target held, beside the base's."""
+    tasks, lines = [task_at(text, max(plan.budgets)) for text in plan.forget], []
+    for question, title in WORDS.items():
+        words = _faster(rows, tasks, question, plan)
+        lines += [f"{title}. {words}."] if words else []
+    return lines
+
+
+def _faster(rows: Sequence[ScoreRow], tasks: Sequence[str], question: Question, plan: Plan) -> str:
+    titles = [variant.title for variant in plan.variants if variant.question == question]
+    parts = []
+    for metric, (less, more) in zip(HELD, (("fewer rounds", "more rounds"), ("less", "more")), strict=True):
+        found = over_all(rows, tasks, metric)
+        told = {title: side([found.get(title)]) for title in titles if title in found}
+        words = [f"{less}: {_names(told, 'nearer')}", f"{more}: {_names(told, 'farther')}"]
+        parts += [f"{metric}, told apart from the base, {'; '.join(words)}"] if told else []
+    return ". ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def _names(told: dict[str, Side], which: Side) -> str:
+    return ", ".join(title for title, found in told.items() if found == which) or "none"
+
+
+def _listed(found: dict[str, Side]) -> str:
+    return "; ".join(f"{which}: {_names(found, which)}" for which in ORDER if which in found.values())
+
+
+def _at(budget: float) -> str:
+    return f"At {budget:g} of a retraining"
