@@ -1,7 +1,7 @@
 """Open questions 2 and 4 of the paper: other similarities, penalty schedules, a priority that moves.
 
 python benchmarks/questions.py [--benchmark digits] [--forget random:0.1 hardest:0.1 entangled:1] [--seeds 5]
-    [--budgets 0.3 0.6] [--values 3] [--variants TITLE …] [--out DIR]
+    [--budgets 0.3 0.6] [--values 3] [--variants TITLE …] [--floor] [--out DIR]
 
 Each variant differs in one thing from OFMU's safeguarded preset. DIR gets questions.md and questions.json as seeds
 end; models and runs are kept in the store ($OFMU_STORE), and the same command goes on where it was stopped.
@@ -36,6 +36,7 @@ def main() -> None:
         "--values", type=int, default=Plan.values, help="values tried of each variant (1: no tuning)"
     )
     parser.add_argument("--variants", nargs="+", default=[], help="titles, or how they begin; all by default")
+    parser.add_argument("--floor", action="store_true", help="train a second Retrain too, for every set and seed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument(
         "--smoke", action="store_true", help="the smallest form, which writes nothing that is kept"
@@ -55,8 +56,16 @@ def main() -> None:
 def _plan(given: argparse.Namespace) -> Plan:
     variants = tuple(chosen(given.variants))
     if given.smoke:
-        return Plan(given.benchmark, ("random:0.1",), 1, (0.6,), 1, variants, smoke=True)
-    return Plan(given.benchmark, tuple(given.forget), given.seeds, tuple(given.budgets), given.values, variants)
+        return Plan(given.benchmark, ("random:0.1",), 1, (0.6,), 1, variants, floor=True, smoke=True)
+    return Plan(
+        given.benchmark,
+        tuple(given.forget),
+        given.seeds,
+        tuple(given.budgets),
+        given.values,
+        variants,
+        given.floor,
+    )
 
 
 def run(plan: Plan, store: Store, out: Path, command: str) -> Found:

@@ -200,7 +200,7 @@ def command():
 
 def test_a_tiny_whole(tmp_path, capsys):
     variants = tuple(chosen(["hinge", "augmented", "forget → retain and back"]))
-    plan = Plan("digits", ("random:0.1",), 1, (0.6,), 1, variants, smoke=True)
+    plan = Plan("digits", ("random:0.1",), 1, (0.6,), 1, variants, floor=True, smoke=True)
     found = command().run(plan, Store(tmp_path / "store"), tmp_path, "the command")
     rows, extra = read_scores(tmp_path / "questions.json")
     assert rows == found.rows

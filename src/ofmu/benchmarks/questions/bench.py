@@ -32,7 +32,9 @@ DIRECTIONS: dict[str, bool | None] = {  # metric -> whether higher is better (No
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run. budgets: shares of a retraining. values: how many of a variant's values are tried, 1 to 3."""
+    """What is run. budgets: shares of a retraining. values: how many of a variant's values are tried, 1 to 3.
+    floor: whether a second Retrain is trained for every set and seed: how near two honest retrainings come.
+    """
 
     benchmark: str = "digits"
     forget: tuple[str, ...] = ("random:0.1", "hardest:0.1", "entangled:1")
@@ -40,6 +42,7 @@ class Plan:
     budgets: tuple[float, ...] = (0.3, 0.6)
     values: int = 3
     variants: tuple[Variant, ...] = VARIANTS
+    floor: bool = False
     smoke: bool = False
 
     def __post_init__(self) -> None:
@@ -70,25 +73,23 @@ class Found:
 
 
 def run_plan(plan: Plan, store: Store, say: Say, progress: Callable[[Found], None]) -> Found:
-    """Everything; `progress` is told after every forget set of a seed. What is in the store is not run again."""
+    """Everything; `progress` is told after every seed of a forget set. What is in the store is not run again."""
     setting = setting_of(plan.benchmark, "cpu", requests=plan.forget)
     setting = replace(smallest(setting) if plan.smoke else setting, share=max(plan.budgets))
     requests = [parse_forget(text) for text in plan.forget]
     shops = {str(request): workshop(setting, request, store, say) for request in requests}
     found = Found()
     found.tried = tuned(shops[str(requests[0])], requests[0], plan, say)
-    for seed in range(plan.seeds):
-        for request in requests:
-            found.left = f"from seed {seed}, {request} on"
-            ground = ground_of(shops[str(request)], request, seed)
-            found.rows += reference_rows(ground, request, plan)
-            for title, method in methods(plan, found.tried):
-                outcome = kept(ground, title, method, plan.budgets)
-                found.rows += rows_of(request, title, seed, outcome, plan, len(ground.parts.forget))
-                say(f"{ground.request.task}, seed {seed}: {title}: {outcome.ended}")
-            progress(found)
-    found.left = ""
-    progress(found)
+    cells = [(request, seed) for request in requests for seed in range(plan.seeds)]
+    for done, (request, seed) in enumerate(cells, 1):
+        ground = ground_of(shops[str(request)], request, seed)
+        found.rows += reference_rows(ground, request, plan)
+        for title, method in methods(plan, found.tried):
+            outcome = kept(ground, title, method, plan.budgets)
+            found.rows += rows_of(request, title, seed, outcome, plan, len(ground.parts.forget))
+            say(f"{ground.request.task}, seed {seed}: {title}: {outcome.ended}")
+        found.left = ", ".join(f"{later} seed {number}" for later, number in cells[done:])
+        progress(found)
     return found
 
 
@@ -142,9 +143,11 @@ def task_at(request: ForgetRequest | str, budget: float) -> str:
 
 
 def reference_rows(ground: Ground, request: ForgetRequest, plan: Plan) -> list[ScoreRow]:
-    """The original and a second Retrain, at every budget the same."""
+    """The original and, where it is wanted, a second Retrain; at every budget the same."""
+    models = [(ORIGINAL, ground.original, 0.0)]
+    models += [(FLOOR, ground.floor(), ground.whole)] if plan.floor else []
     found = []
-    for name, model, cost in ((ORIGINAL, ground.original, 0.0), (FLOOR, ground.floor(), ground.whole)):
+    for name, model, cost in models:
         for budget in plan.budgets:
             look = replace(scored(ground, model, budget), cost=cost / UNIT["image"])
             found += look_rows(request, name, ground.seed, look, len(ground.parts.forget))

@@ -43,7 +43,7 @@ def page(plan: Plan, found: Found, command: str, made: Mapping[str, str]) -> str
     blocks = [
         "# Similarity, penalty, priority: the paper's open questions 2 and 4",
         answer(rows, plan),
-        f"Not finished: {found.left}." if found.left else "",
+        f"Not finished; still to come: {found.left}." if found.left else "",
         f"    {command}\n\n{plan.benchmark}, {seeds} seeds; {settings}.",
         HOW,
         _bullets("By forget set", by_question(rows, plan)),
@@ -88,7 +88,8 @@ def _scores(plan: Plan, rows: Sequence[ScoreRow], task: str) -> str:
     apart = {metric: within(rows, task, metric) for metric in SCORES}
     head = ["", *(word for metric in SCORES for word in (metric, f"Δ {metric}")), *PLAIN]
     table = []
-    for title in (ORIGINAL, FLOOR, BASE_TITLE, *(variant.title for variant in plan.variants)):
+    references = (ORIGINAL, FLOOR) if plan.floor else (ORIGINAL,)
+    for title in (*references, BASE_TITLE, *(variant.title for variant in plan.variants)):
         cells = [(mean(here, title, metric), shown(apart[metric].get(title))) for metric in SCORES]
         table.append([title, *(word for cell in cells for word in cell), *(mean(here, title, m) for m in PLAIN)])
     return _table(head, table)
