@@ -138,11 +138,14 @@ def test_the_first_paragraph_names_who_is_nearer():
     rows += [row("ratio-balanced", seed, 7.0 + seed / 100, "rounds to target") for seed in range(3)]
     text = answer(rows, plan)
     assert "Of 3 variants" in text
-    assert "1 (retain → forget) is nearer" in text
-    assert "farther: cosine" in text
-    assert "not told apart: ratio-balanced" in text
-    assert "Similarity term, at 1 of a retraining. a: farther: cosine." in by_question(rows, plan)
-    assert any("ewer rounds: ratio-balanced" in line for line in convergence(rows, plan))
+    assert "1 (*retain → forget*) is nearer" in text
+    assert "farther: *cosine*" in text
+    assert "not told apart: *ratio-balanced*" in text
+    assert "Similarity term, at 1 of a retraining. a: farther: *cosine*." in by_question(rows, plan)
+    assert any("ewer rounds: *ratio-balanced*" in line for line in convergence(rows, plan))
+    rows += [row(BASE_TITLE, seed, 2.0, "cost to target") for seed in range(3)]
+    rows += [row("ratio-balanced", 0, 5.0, "cost to target"), row("ratio-balanced", 1, None, "cost to target")]
+    assert "penalty schedule 0.78 × and 2.50 × (3 of 3 runs reached it)." in answer(rows, plan)
     nothing = answer([one for one in rows if not one.method.startswith("retain")], plan)
     assert "none is nearer" in nothing
 

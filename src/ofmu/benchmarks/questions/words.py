@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from ...report.model import ScoreRow
 from .bench import HELD, SCORES, Plan, task_at
 from .differences import Side, over_all, side, within
-from .variants import WORDS, Question, Variant
+from .variants import BASE_TITLE, WORDS, Question, Variant
 
 ORDER: tuple[Side, ...] = ("nearer", "farther", "both ways", "not told apart")
 
@@ -29,12 +30,47 @@ def answer(rows: Sequence[ScoreRow], plan: Plan) -> str:
     }
     always = [v.title for v in plan.variants if all(found[v.title] == "nearer" for found in by_budget.values())]
     many = f"Of {len(plan.variants)} variants that differ from the safeguarded preset in one thing each, "
-    said = f"{len(always)} ({', '.join(always)}) {'is' if len(always) == 1 else 'are'}" if always else "none is"
+    names = ", ".join(f"*{title}*" for title in always)
+    said = f"{len(always)} ({names}) {'is' if len(always) == 1 else 'are'}" if always else "none is"
     head = f"{many}{said} nearer to Retrain than the preset itself at every budget, over all forget sets together."
     lines = [head]
     for budget, found in by_budget.items():
         lines += [f"{_at(budget)}: {_listed(found)}."]
-    return " ".join(lines)
+    return " ".join([*lines, *pace(rows, plan)])
+
+
+def pace(rows: Sequence[ScoreRow], plan: Plan) -> list[str]:
+    """A sentence: rounds and gradients until the forget target held, as multiples of the base's, by question."""
+    tasks, parts = [task_at(text, max(plan.budgets)) for text in plan.forget], []
+    for question, title in WORDS.items():
+        titles = [variant.title for variant in plan.variants if variant.question == question]
+        found = [ratios(rows, tasks, titles, metric) for metric in HELD]
+        if all(found):
+            rounds, cost = (statistics.fmean(values) for values in found)
+            runs = len(
+                {(row.task, row.method, row.seed) for row in rows if row.task in tasks and row.method in titles}
+            )
+            parts.append(
+                f"{title.lower()} {rounds:.2f} × and {cost:.2f} × ({len(found[0])} of {runs} runs reached it)"
+            )
+    return (
+        [f"Rounds and gradients until the forget target held, beside the preset's: {'; '.join(parts)}."]
+        if parts
+        else []
+    )
+
+
+def ratios(rows: Sequence[ScoreRow], tasks: Sequence[str], titles: Sequence[str], metric: str) -> list[float]:
+    """Each run's value over the base's of the same set and seed, where both have one and the base's is not 0."""
+    held = {
+        (row.method, row.task, row.seed): row.value for row in rows if row.metric == metric and row.task in tasks
+    }
+    found = []
+    for (method, *place), value in held.items():
+        base = held.get((BASE_TITLE, *place))
+        if method in titles and value is not None and base:
+            found.append(value / base)
+    return found
 
 
 def by_question(rows: Sequence[ScoreRow], plan: Plan) -> list[str]:
@@ -69,7 +105,7 @@ def _faster(rows: Sequence[ScoreRow], tasks: Sequence[str], question: Question, 
 
 
 def _names(told: dict[str, Side], which: Side) -> str:
-    return ", ".join(title for title, found in told.items() if found == which) or "none"
+    return ", ".join(f"*{title}*" for title, found in told.items() if found == which) or "none"
 
 
 def _listed(found: dict[str, Side]) -> str:
