@@ -11,7 +11,7 @@ from ofmu.benchmarks.experiment import Budget, run_method
 from ofmu.benchmarks.image_scores import view_image
 from ofmu.benchmarks.questions import bench, page, run
 from ofmu.benchmarks.questions.bench import DIRECTIONS, Found, Plan, Tried, best, judged, rows_of
-from ofmu.benchmarks.questions.differences import over_all, shown, side, within
+from ofmu.benchmarks.questions.differences import over_all, shown, side, whole, within
 from ofmu.benchmarks.questions.ground import ground_of
 from ofmu.benchmarks.questions.run import Look, Outcome, holds, watched
 from ofmu.benchmarks.questions.variants import BASE, BASE_TITLE, VARIANTS, chosen
@@ -84,6 +84,9 @@ def test_sets_are_averaged_within_a_seed_before_the_interval():
     assert found.mean == pytest.approx((2 + 3 + 2) / 3)  # the last seed has one set alone
     assert over_all(rows, ["b at 1"], "gap")["hinge"].seeds == 2
     assert over_all(rows, ["c at 1"], "gap") == {}
+    unfinished = [one for one in rows if one.task == "a at 1" or one.seed == 0]
+    assert whole(unfinished, ["a at 1", "b at 1"]) == ["a at 1"]
+    assert whole(rows, ["a at 1", "b at 1"]) == ["a at 1", "b at 1"]
 
 
 def test_sides_by_hand():
@@ -94,6 +97,8 @@ def test_sides_by_hand():
     assert side([nearer, None]) == "nearer"
     assert side([farther]) == "farther"
     assert side([nearer, farther]) == "both ways"
+    assert side([None]) == "not run"
+    assert side([within([*rows[:1], row("cosine", 0, 9.0)], "a at 1", "gap")["cosine"], None]) == "one seed alone"
     assert shown(nearer).startswith("**-0.99 [")
     assert shown(None) == "–"
 
@@ -139,8 +144,8 @@ def test_the_first_paragraph_names_who_is_nearer():
     text = answer(rows, plan)
     assert "Of 3 variants" in text
     assert "1 (*retain → forget*) is nearer" in text
-    assert "farther: *cosine*" in text
-    assert "not told apart: *ratio-balanced*" in text
+    assert "Similarity term: at 1 of a retraining 1 of 1 farther. Penalty schedule: " in text
+    assert "1 of 1 not run. Forget/retain priority: at 1 of a retraining 1 of 1 nearer." in text
     assert "Similarity term, at 1 of a retraining. a: farther: *cosine*." in by_question(rows, plan)
     assert any("ewer rounds: *ratio-balanced*" in line for line in convergence(rows, plan))
     rows += [row(BASE_TITLE, seed, 2.0, "cost to target") for seed in range(3)]

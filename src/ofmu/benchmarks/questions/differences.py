@@ -10,7 +10,7 @@ from ...report.model import REFERENCES, ScoreRow
 from ..paired import Difference, differences, interval
 from .variants import BASE_TITLE
 
-Side = Literal["nearer", "farther", "both ways", "not told apart"]
+Side = Literal["nearer", "farther", "both ways", "not told apart", "one seed alone", "not run"]
 
 
 def within(rows: Sequence[ScoreRow], task: str, metric: str) -> dict[str, Difference]:
@@ -40,8 +40,18 @@ def over_all(rows: Sequence[ScoreRow], tasks: Sequence[str], metric: str) -> dic
     return found
 
 
+def whole(rows: Sequence[ScoreRow], tasks: Sequence[str]) -> list[str]:
+    """The sets that most seeds of the base have been run on: of an unfinished run, those that can be averaged."""
+    seeds = {task: {row.seed for row in rows if row.task == task and row.method == BASE_TITLE} for task in tasks}
+    most = max((len(found) for found in seeds.values()), default=0)
+    return [task for task in tasks if len(seeds[task]) == most]
+
+
 def side(found: Sequence[Difference | None]) -> Side:
     """What the intervals of several distances say together: of the same variant, lower is nearer to Retrain."""
+    there = [one for one in found if one is not None]
+    if not any(one.low is not None for one in there):
+        return "one seed alone" if there else "not run"
     below = any(one is not None and one.high is not None and one.high < 0 for one in found)
     above = any(one is not None and one.low is not None and one.low > 0 for one in found)
     if below and above:

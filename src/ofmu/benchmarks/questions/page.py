@@ -10,7 +10,7 @@ from pathlib import Path
 from ...report.model import FLOOR, ORIGINAL, ScoreRow
 from ...report.scores import write_scores, write_text
 from .bench import HELD, SCORES, Found, Plan, best, task_at
-from .differences import over_all, shown, within
+from .differences import over_all, shown, whole, within
 from .variants import BASE_TITLE, WORDS
 from .words import answer, by_question, convergence
 
@@ -74,12 +74,17 @@ HELD_WORDS = (
 
 
 def _overall(plan: Plan, rows: Sequence[ScoreRow], tasks: Sequence[str]) -> str:
-    found = {metric: over_all(rows, tasks, metric) for metric in (*SCORES, "forget loss", "retain loss", "rounds")}
+    there = whole(rows, tasks)
+    found = {metric: over_all(rows, there, metric) for metric in (*SCORES, "forget loss", "retain loss", "rounds")}
     table = [
         [WORDS[variant.question], variant.title, *(shown(by.get(variant.title)) for by in found.values())]
         for variant in plan.variants
     ]
-    note = "Differences are averaged over the sets of a seed first; the interval is over seeds."
+    sets = ", ".join(task.split(" at ")[0] for task in there)
+    note = (
+        f"Over {len(there)} of {len(tasks)} sets ({sets}). Differences are averaged over a seed's sets first; the "
+        "interval is over seeds."
+    )
     return f"{note}\n\n{_table(['', 'variant', *(f'Δ {metric}' for metric in found)], table)}"
 
 

@@ -6,37 +6,52 @@ import statistics
 from collections.abc import Sequence
 
 from ...report.model import ScoreRow
+from ..paired import Difference
 from .bench import HELD, SCORES, Plan, task_at
-from .differences import Side, over_all, side, within
+from .differences import Side, over_all, side, whole, within
 from .variants import BASE_TITLE, WORDS, Question, Variant
 
-ORDER: tuple[Side, ...] = ("nearer", "farther", "both ways", "not told apart")
+ORDER: tuple[Side, ...] = ("nearer", "farther", "both ways", "not told apart", "one seed alone", "not run")
 
 
 def sides(rows: Sequence[ScoreRow], tasks: Sequence[str], variants: Sequence[Variant]) -> dict[str, Side]:
     """By variant: whether gap, W1 and PS, over these sets, put it nearer to Retrain than the base or farther."""
-    if len(tasks) == 1:
-        found = [within(rows, tasks[0], metric) for metric in SCORES]
-    else:
-        found = [over_all(rows, tasks, metric) for metric in SCORES]
+    found = [apart(rows, tasks, metric) for metric in SCORES]
     return {variant.title: side([one.get(variant.title) for one in found]) for variant in variants}
 
 
+def apart(rows: Sequence[ScoreRow], tasks: Sequence[str], metric: str) -> dict[str, Difference]:
+    """Differences to the base on one set, or over those of several that are whole."""
+    there = whole(rows, tasks)
+    return within(rows, there[0], metric) if len(there) == 1 else over_all(rows, there, metric)
+
+
 def answer(rows: Sequence[ScoreRow], plan: Plan) -> str:
-    """The first paragraph: does anything pay, and what."""
-    by_budget = {
-        budget: sides(rows, [task_at(text, budget) for text in plan.forget], plan.variants)
-        for budget in sorted(plan.budgets)
-    }
-    always = [v.title for v in plan.variants if all(found[v.title] == "nearer" for found in by_budget.values())]
-    many = f"Of {len(plan.variants)} variants that differ from the safeguarded preset in one thing each, "
+    """The first paragraph: does anything pay, and by how much the others fall behind."""
+    sets = {budget: [task_at(text, budget) for text in plan.forget] for budget in sorted(plan.budgets)}
+    found = {budget: sides(rows, tasks, plan.variants) for budget, tasks in sets.items()}
+    always = [v.title for v in plan.variants if all(by[v.title] == "nearer" for by in found.values())]
     names = ", ".join(f"*{title}*" for title in always)
     said = f"{len(always)} ({names}) {'is' if len(always) == 1 else 'are'}" if always else "none is"
-    head = f"{many}{said} nearer to Retrain than the preset itself at every budget, over all forget sets together."
-    lines = [head]
-    for budget, found in by_budget.items():
-        lines += [f"{_at(budget)}: {_listed(found)}."]
+    over = [text for text in plan.forget if task_at(text, max(sets)) in whole(rows, sets[max(sets)])]
+    lines = [
+        f"Of {len(plan.variants)} variants that differ from the safeguarded preset in one thing each, {said} "
+        f"nearer to Retrain than the preset itself at every budget ({', '.join(over)})."
+    ]
+    for question, title in WORDS.items():
+        variants = [variant for variant in plan.variants if variant.question == question]
+        parts = [_counted(rows, sets[budget], variants, budget) for budget in sets if variants]
+        lines += [f"{title}: {'; '.join(parts)}."] if parts else []
     return " ".join([*lines, *pace(rows, plan)])
+
+
+def _counted(rows: Sequence[ScoreRow], tasks: Sequence[str], variants: Sequence[Variant], budget: float) -> str:
+    found = list(sides(rows, tasks, variants).values())
+    counts = [f"{found.count(which)} of {len(found)} {which}" for which in ORDER if which in found]
+    moved = apart(rows, tasks, "W1")
+    means = [moved[variant.title].mean for variant in variants if variant.title in moved]
+    reach = f" (W1 {min(means):+.1f} to {max(means):+.1f} points)" if means else ""
+    return f"{_at(budget).lower()} {', '.join(counts)}{reach}"
 
 
 def pace(rows: Sequence[ScoreRow], plan: Plan) -> list[str]:
@@ -66,8 +81,8 @@ def ratios(rows: Sequence[ScoreRow], tasks: Sequence[str], titles: Sequence[str]
         (row.method, row.task, row.seed): row.value for row in rows if row.metric == metric and row.task in tasks
     }
     found = []
-    for (method, *place), value in held.items():
-        base = held.get((BASE_TITLE, *place))
+    for (method, task, seed), value in held.items():
+        base = held.get((BASE_TITLE, task, seed))
         if method in titles and value is not None and base:
             found.append(value / base)
     return found
@@ -97,7 +112,7 @@ def _faster(rows: Sequence[ScoreRow], tasks: Sequence[str], question: Question, 
     titles = [variant.title for variant in plan.variants if variant.question == question]
     parts = []
     for metric, (less, more) in zip(HELD, (("fewer rounds", "more rounds"), ("less", "more")), strict=True):
-        found = over_all(rows, tasks, metric)
+        found = apart(rows, tasks, metric)
         told = {title: side([found.get(title)]) for title in titles if title in found}
         words = [f"{less}: {_names(told, 'nearer')}", f"{more}: {_names(told, 'farther')}"]
         parts += [f"{metric}, told apart from the base, {'; '.join(words)}"] if told else []
