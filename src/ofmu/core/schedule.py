@@ -118,12 +118,14 @@ class Priority:
     """How much forgetting counts against retention: p_k in [0, 1], from `start` to `end` over `over` iterations.
 
     The ascent's rate is multiplied by 2p and the descent's by 2(1 − p), so ½ changes nothing. end None: constant.
+    back: p does not stay at `end`, but returns to `start` over as many iterations, and sets out again.
     """
 
     start: float = 0.5
     end: float | None = None
     over: int = 10
     shape: Literal["linear", "cosine"] = "linear"
+    back: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
@@ -136,7 +138,7 @@ class Priority:
         """p_k."""
         if self.end is None:
             return self.start
-        t = min(k / self.over, 1.0)
+        t = 1 - abs(1 - k / self.over % 2) if self.back else min(k / self.over, 1.0)
         share = t if self.shape == "linear" else (1 - math.cos(math.pi * t)) / 2
         return self.start + (self.end - self.start) * share
 

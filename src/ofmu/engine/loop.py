@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import Module
 
 from ..core import vectors
 from ..core.oracle import TorchOracle
@@ -40,6 +41,11 @@ class Event:
     _task: Task
     _oracle: TorchOracle
     _state: Any
+
+    @property
+    def model(self) -> Module:
+        """The model as this step left it: to be looked at, not changed."""
+        return self._oracle.model
 
     def snapshot(self) -> dict[str, Any]:
         """All that a run needs to go on exactly from here: plain data and tensors (copies), for a checkpoint."""
