@@ -17,9 +17,10 @@ from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
 from ofmu.core.differences import Steps
 from ofmu.core.inner import inner, penalty_gradient
-from ofmu.core.kinks import Held
+from ofmu.core.kinks import Held, kinks
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import silu
+from ofmu.core.terms import Terms
 from ofmu.engine.language import from_scratch
 from ofmu.engine.oracles import build_oracle
 from ofmu.engine.pretrained import quiet_peft
@@ -179,6 +180,21 @@ def test_probes_restore_parameters_and_buffers_bit_for_bit_and_dropout_is_off(ba
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_a_model_that_somebody_puts_in_training_mode_is_evaluated_all_the_same():
+    _, loss, batch, _ = _problem("mlp")
+    oracle = TorchOracle(nn.Sequential(_smooth(), nn.Dropout(0.5)))
+    v = _direction(oracle.params)
+    for ask in (
+        lambda: oracle.linearize(loss, batch, slot="x").hvp(v)[0],
+        lambda: oracle.grad(loss, batch)[1][0],
+        lambda: oracle.values(loss, batch).values,
+    ):
+        expected = ask()
+        for part in (oracle.model, oracle.model[1]):
+            part.train()
+            assert torch.equal(ask(), expected)
+
+
 @pytest.mark.parametrize(
     ("backend", "phi", "push", "total"),
     [("exact", 6, 18, 48), ("mixed", 6, 12, 42), ("forward", 4, 12, 32), ("central", 6, 18, 48)],
@@ -206,7 +222,7 @@ def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_r
     oracle = TorchOracle(net, **BACKENDS["central"])
     held = oracle.linearize(loss, forget, slot="x").hvp(v)
     assert _error(held, exact) < 1e-3
-    oracle._kinked = False  # as if the network were smooth
+    oracle._kinked["x"] = False  # as if the network were smooth
     oracle.steps.relative.clear()
     assert _error(oracle.linearize(loss, forget, slot="x").hvp(v), exact) > 1e-2
 
@@ -366,6 +382,10 @@ class Functional(nn.Module):
         (torch.relu, True, True),
         (lambda x: x.clamp(min=0.0), True, False),
         (lambda x: torch.maximum(x, -x), True, False),
+        (lambda x: torch.where(x > 0, x, 0.1 * x), True, False),
+        (lambda x: x * (x >= 0), True, False),
+        (lambda x: x.masked_fill(x < 0, 0.0), True, False),
+        (lambda x: x if x.sum() <= 0 else 2 * x, True, False),
         (lambda x: x * torch.ones(6).clamp_min(0), False, True),  # no parameter on the way
         (
             lambda x: checkpoint(lambda y: torch.relu(y).sin(), x, use_reentrant=False),
@@ -389,6 +409,30 @@ def test_what_a_network_does_decides_not_what_its_modules_are_called(kink, kinke
     assert choose(net, class_nll, batch).name == "exact"
     with pytest.raises(ValueError, match="use products='exact'"):
         oracle.linearize(class_nll, batch, slot="x")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bound"),
+    [(True, Bounded("sample", two_sided=True)), (False, Bounded("token", two_sided=True)), (False, Plausible())],
+)
+def test_our_own_losses_choose_by_detached_values(pixels, bound):
+    net, _, batch, _ = _problem("mlp" if pixels else "llama, eager")
+    samples = images(5, 1) if pixels else texts(3, 1)
+    given = task(samples, samples, [2.0] * len(samples), unseen=None if pixels else _text("eager"))
+    assert kinks(lambda: bound.bind(given)(net, batch)) == frozenset()
+
+
+def test_every_loss_is_looked_at_for_branches_not_the_first_alone():
+    net, loss, batch, _ = _problem("mlp")
+    oracle = TorchOracle(net, **BACKENDS["forward"])
+    oracle.linearize(loss, batch, slot="retain")
+
+    def hinge(model, given):
+        terms = loss(model, given)
+        return Terms(torch.where(terms.values < 1.1, terms.values, 1.1), terms.weights)
+
+    with pytest.raises(ValueError, match=r"found lt, .* core\.kinks\.hold\(a mask of detached values\)"):
+        oracle.linearize(hinge, batch, slot="forget")
 
 
 def test_the_engine_says_what_it_chose_and_asks_only_for_methods_that_bend():
@@ -421,6 +465,12 @@ def _padded() -> nn.Module:
     return nn.Sequential(nn.Embedding(5, 3, padding_idx=2), nn.Linear(3, 2))
 
 
+def _compiled() -> nn.Module:
+    net = _smooth()
+    net._compiled_call_impl = net.forward  # what net.compile() leaves, without seconds of importing
+    return net
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -428,6 +478,9 @@ def _padded() -> nn.Module:
         (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
         (_padded(), "padding_idx 2.*set its padding_idx to None"),
         (_smooth().bfloat16(), "expected float32"),
+        (nn.Sequential(DistributedDataParallel(_smooth())), "pass model.module"),
+        (type("OptimizedModule", (nn.Sequential,), {})(_smooth()), "pass model._orig_mod"),
+        (_compiled(), "before model.compile"),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_a_remedy(model, message):
@@ -446,12 +499,71 @@ def test_a_frozen_embedding_may_pad():
 def test_reentrant_checkpointing_is_refused_where_it_would_be_silently_wrong():
     _, _, batch, _ = _problem("mlp")
     net = Functional(lambda x: checkpoint(torch.tanh, x, use_reentrant=True))
+    _refused(net, batch, "use_reentrant=False")
+
+
+def _refused(net, batch, message):
+    """By exact products, by differences asked for, and by who chooses between them."""
     for ask in (
         lambda: TorchOracle(net).linearize(class_nll, batch, slot="x"),
+        lambda: TorchOracle(net, **BACKENDS["auto"]).linearize(class_nll, batch, slot="x"),
         lambda: choose(net, class_nll, batch),
     ):
-        with pytest.raises(ValueError, match="use_reentrant=False"):
+        with pytest.raises(ValueError, match=message):
             ask()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [torch.tanh, F.silu, lambda x: F.scaled_dot_product_attention(*[x.view(-1, 1, 3, 2)] * 3).flatten(1)],
+    ids=["tanh", "silu", "attention"],
+)
+def test_under_checkpointing_that_is_not_reentrant_exact_derivatives_are_exact(part):
+    _, loss, forget, retain = _problem("mlp")
+    found = []
+    for act in (part, lambda x: checkpoint(part, x, use_reentrant=False)):
+        torch.manual_seed(0)
+        oracle = TorchOracle(Functional(act))
+        parts = inner(oracle, (loss, forget), (loss, retain), again=True)
+        found.append([*parts.gradient(BETA), *penalty_gradient(oracle, parts, BETA)])
+    assert _error(found[1], found[0]) < 1e-6
+
+
+class Autocasting(Functional):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+def test_a_model_that_computes_in_half_precision_inside_is_refused_for_second_derivatives():
+    _, loss, batch, _ = _problem("mlp")
+    net = Autocasting(torch.tanh)
+    _refused(net, batch, r"torch\.bfloat16 inside .* give autocast= to the oracle")
+    assert TorchOracle(net).grad(loss, batch)[0] > 0  # first derivatives are the user's own affair
+
+
+@pytest.mark.parametrize("backend", ["exact", "central"])
+def test_the_oracles_autocast_and_one_around_it_are_for_first_derivatives_alone(backend):
+    _, loss, forget, retain = _problem("mlp")
+    v, found = _direction(list(_smooth().parameters())), []
+    for autocast, around in ((None, False), (torch.bfloat16, False), (None, True)):
+        oracle = TorchOracle(_smooth(), autocast=autocast, **BACKENDS[backend])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
+            hv = oracle.linearize(loss, forget, slot="x").hvp(v)
+            phi = inner(oracle, (loss, forget), (loss, retain)).gradient(BETA)
+        found.append((oracle.grad(loss, forget)[1], [*hv, *phi]))
+    (grad, second), (low, same), (_, too) = found
+    assert 1e-4 < _error(low, grad) < 0.1
+    for second_too in (same, too):
+        assert all(torch.equal(a, b) for a, b in zip(second_too, second, strict=True))
+
+
+def test_a_pass_that_is_random_is_refused_unless_it_is_seeded():
+    _, loss, batch, _ = _problem("mlp")
+    for noise in (lambda x: F.dropout(x, 0.5), lambda x: x + torch.rand_like(x)):
+        _refused(Functional(noise), batch, "random at every pass")
+    seeded = Functional(lambda x: x * torch.rand(6, generator=torch.Generator().manual_seed(0)))
+    TorchOracle(seeded, **BACKENDS["auto"]).linearize(loss, batch, slot="x")
 
 
 def test_vectors_of_their_own_memory():
