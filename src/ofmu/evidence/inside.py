@@ -47,6 +47,7 @@ def probes(case: Case) -> list[Finding]:
                     scores(ours),
                     [scores(each) for each in gold],
                     None if before is None else scores(before),
+                    case.alike,
                 )
             )
         except ValueError as error:
