@@ -2,7 +2,7 @@
 
 python benchmarks/evidence.py --on fashion [--methods ofmu npo …] [--gold 5] [--shadows 64] [--jobs 2]
 python benchmarks/evidence.py --on tofu [--split authors:198-199] [--trials 0] [--methods ofmu npo …]
-python benchmarks/evidence.py --controls [--seeds 20]
+python benchmarks/evidence.py --controls [images] [texts] [--seeds 20]
 
 Models, shadows and rows are kept in --store ($OFMU_STORE): what was stopped goes on from there.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from ofmu.benchmarks.attacked import pictures
-from ofmu.benchmarks.attacked.controls import kept, pooled
-from ofmu.benchmarks.attacked.pages import controls_page, section, write_sections
+from ofmu.benchmarks.attacked import pictures, texts
+from ofmu.benchmarks.attacked.controls import kept
+from ofmu.benchmarks.attacked.pages import Controls, controls_page, section, write_sections
 from ofmu.benchmarks.attacked.rows import Row
 from ofmu.benchmarks.attacked.tofu import GROUPS, tofu_rows
 from ofmu.benchmarks.attacked.vision import Asked, vision_rows
@@ -31,6 +31,7 @@ from ofmu.benchmarks.vision.bench import task_name, workshop
 from ofmu.benchmarks.vision.setting import setting_of, smallest
 from ofmu.data.forget_request import parse_forget
 from ofmu.engine.store import Store, default_root
+from ofmu.evidence.finding import Finding
 from ofmu.evidence.outcome import power_words
 from ofmu.report.scores import write_text
 
@@ -81,24 +82,40 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
 
 
+CONTROLS = {"images": "evidence-controls.md", "texts": "evidence-controls-texts.md"}
+POSITIVE = ("memorised", "too well", "hidden")
+
+
 def controls(options: argparse.Namespace, store: Store, command: str, made: str) -> None:
-    """Positive controls of every attack on images, and false alarms over seeds."""
-    positive = {
-        name: kept(store.root, f"images: {name}", 0, lambda over=over: pictures.positive(store.root, over))
-        for name, over in (("memorised", False), ("too well", True))
-    }
-    seeds = []
-    for seed in range(2 if options.smoke else options.seeds):
-        say(f"retrained models, seed {seed}")
-        seeds.append(kept(store.root, "images: retrained", seed, lambda s=seed: pictures.retrained(s, store.root)))
-    page = controls_page(command, made, pictures.GOLD, positive, {"images": (pooled(seeds), seeds)})
-    write_text(options.out / "evidence-controls.md", page)
+    """Positive controls of every attack on images and on texts, and false alarms over seeds; a page for each."""
+    names, seeds = (("hidden",), 2) if options.smoke else (POSITIVE, options.seeds)
+    root = store.root
+    for kind in options.controls or CONTROLS:
+        positive, negative = {}, []
+        for name in names:
+            say(f"{kind}: {name}")
+            positive[name] = kept(root, f"{kind}: {name}", 0, lambda k=kind, n=name: _positive(k, n, root))
+        for seed in range(seeds):
+            say(f"{kind}: retrained models, seed {seed}")
+            negative.append(kept(root, f"{kind}: retrained", seed, lambda k=kind, s=seed: _negative(k, s, root)))
+        page = controls_page(command, made, pictures.GOLD, {kind: Controls(positive, negative)})
+        write_text(options.out / CONTROLS[kind], page)
+
+
+def _positive(kind: str, name: str, store: Path) -> list[Finding]:
+    return pictures.positive(store, name) if kind == "images" else texts.positive(name)
+
+
+def _negative(kind: str, seed: int, store: Path) -> list[Finding]:
+    return pictures.retrained(seed, store) if kind == "images" else texts.retrained(seed)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--on", default="fashion", choices=("digits", "fashion", "cifar10", "cifar100", "tofu"))
-    parser.add_argument("--controls", action="store_true", help="controls of the attacks instead")
+    parser.add_argument(
+        "--controls", nargs="*", choices=tuple(CONTROLS), help="controls of the attacks instead; default: of both"
+    )
     parser.add_argument("--seeds", type=int, default=20, help="of the negative control")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--forget", default="random:0.1", help="images: what is forgotten")
@@ -122,7 +139,7 @@ def main() -> None:
     command = " ".join(["python benchmarks/evidence.py", *_shown(sys.argv[1:])])
     versions = "; ".join(f"{key} {value}" for key, value in environment("one thread").items())
     made = f"{datetime.now(UTC).date().isoformat()}; {versions}."
-    if options.controls:
+    if options.controls is not None:
         controls(options, store, command, made)
         return
     title, about, found = (tofu if options.on == "tofu" else vision)(options, store)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from ofmu.attacks import (
     auc_difference,
@@ -111,6 +111,31 @@ def test_models_that_differ_sample_by_sample_alone_raise_as_many_alarms_as_they_
         ours, *theirs = [(s[:50], s[50:]) for s in scores]
         alarms += auc_difference(*ours, theirs).p < 0.05
     assert 0.02 < alarms / 300 < 0.09
+
+
+def null_p_values(retrains, repetitions, shift=0.0):
+    """(p where the rows are known to be alike, p where not) of models that differ by chance alone."""
+    rng, found = np.random.default_rng(11), []
+    for _ in range(repetitions):
+        difficulty = rng.gamma(2, size=140)
+        models = [difficulty + 0.7 * rng.normal(size=140) for _ in range(1 + retrains)]
+        pairs = [(s[:60] + shift * rng.normal(), s[60:]) for s in models]
+        found.append([auc_difference(*pairs[0], pairs[1:], alike).p for alike in (True, False)])
+    return np.array(found)
+
+
+def test_rows_that_are_alike_raise_as_many_alarms_as_they_say():
+    """The binomial test of the null: 5 % where it is known that seeds shift nothing, fewer where it is not."""
+    known, unknown = (null_p_values(5, 500) < 0.05).sum(axis=0)
+    assert binomtest(int(known), 500, 0.05).pvalue > 0.1, known
+    assert 0 < unknown < known
+    assert (null_p_values(1, 60)[:, 0] == null_p_values(1, 60)[:, 1]).all()  # one model has no seeds to tell of
+
+
+def test_seeds_that_shift_whole_models_are_not_taken_for_alike_rows():
+    known, unknown = (null_p_values(5, 200, shift=1.0) < 0.05).mean(axis=0)
+    assert known > 0.2  # what is said of rows that are not alike is wrong
+    assert unknown < 0.12
 
 
 @pytest.mark.parametrize("rule", ["logistic", "svc"])

@@ -34,12 +34,13 @@ def words(world, *more):
 def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, capsys):
     out = tmp_path / "evidence"
     both = ("--original", str(world.model), "--retrain", str(world.model))
-    assert run(words(world, *both, "--attacks", "mia,quantise", "--out", str(out), "--json")) == 0
+    assert run(words(world, *both, "--alike", "--attacks", "mia,quantise", "--out", str(out), "--json")) == 0
     said = json.loads(capsys.readouterr().out)
     found = {each["attack"]: each for each in said["findings"]}
     assert {"loss", "entropy", "modified-entropy", "learnt-logistic", "quantise-8", "quantise-4"} <= set(found)
     assert found["loss"]["against"]["value"] == 0.0  # the "retrained" model is the model itself
     assert found["loss"]["verdict"] in ("not detected", "blind")
+    assert "from one pool" in said["notes"][0]
     assert said["left_out"]["relearn"] == "not asked for"
     assert {path.name for path in out.iterdir()} == {"evidence.json", "report.html"}
     page = (out / "report.html").read_text()

@@ -129,6 +129,17 @@ def test_relearning_is_judged_on_rows_that_it_was_not_trained_on(world, on):
     assert found.p > 0.001
 
 
+def test_rows_that_are_alike_are_told_apart_more_sharply(world):
+    case = case_of(world, "third", ("retrain", "again"))
+    known = replace(case, alike=True)
+    pairs = list(zip(findings(known, *CHEAP), findings(case, *CHEAP), strict=True))
+    assert all(a.against.value == b.against.value and a.against.error <= b.against.error for a, b in pairs)
+    assert any(a.p < b.p for a, b in pairs)
+    assert "at random from one pool" in evidence_of(known, choose(known, ["mia"]), []).notes[0]
+    five = replace(case, retrains=case.retrains * 3)
+    assert "--alike" in evidence_of(five, choose(five, ["mia"]), []).notes[0]
+
+
 def test_without_retrain_an_attack_compares_with_chance_and_says_so(world):
     parts, models = world
     case = Case("image", models["third"], parts)
@@ -159,6 +170,14 @@ def test_an_attack_that_fails_gives_a_reason_and_no_number():
     assert (finding.model, finding.p, finding.verdict) == (None, None, "not tested")
     assert finding.words.startswith("Not tested: forget and heldout: found the one value")
     assert corrected([finding])[0].adjusted is None
+
+
+def test_a_null_result_says_what_it_could_have_shown():
+    few = judged(Finding("loss", "membership", "?"), (np.array([1.0, 4.0]), np.array([2.0, 3.0])), [], None)
+    assert few.words.startswith("Not detected, at no power")
+    many = judged(Finding("loss", "membership", "?"), (np.arange(0.0, 80, 2), np.arange(1.0, 81, 2)), [], None)
+    assert many.words.startswith("Not detected at power 0.8 for a leak of 0.1")
+    assert "private" not in few.words + many.words
 
 
 def test_a_blind_attack_is_not_called_a_pass():

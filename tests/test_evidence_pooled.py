@@ -1,9 +1,11 @@
 """Controls put together: false alarms pooled by hand, the tables that come of them, and rows kept in the store."""
 
+from dataclasses import replace
+
 import pytest
 
 from ofmu.benchmarks.attacked.controls import Outcome, each_attack, kept, outcome_of, pooled
-from ofmu.benchmarks.attacked.pages import controls_page, section, write_sections
+from ofmu.benchmarks.attacked.pages import Controls, controls_page, section, write_sections
 from ofmu.benchmarks.attacked.rows import Row, attacked, detected, looks, reasons, table
 from ofmu.engine.prepare import Parts
 from ofmu.engine.store import Store
@@ -50,12 +52,14 @@ def test_outcomes_are_made_once(tmp_path):
 def test_the_controls_page_names_every_attack_and_the_pooled_rate():
     rows = [outcome("loss", 1e-9, "remembered"), Outcome("u-lira", None, None, "not tested", "no shadows")]
     seeds = [[outcome("loss", 0.5)], [outcome("loss", 0.01)]]
-    page = controls_page(
-        "cmd", "made", 5, {"memorised": rows, "too well": rows}, {"images": (pooled(seeds), seeds)}
-    )
-    assert "| loss | **0.50 (1e-09)** | **0.50 (1e-09)** | 1 of 2 |" in page
-    assert "| u-lira | – | – | – |" in page
+    images = Controls({"memorised": rows, "too well": rows}, seeds)
+    texts = Controls({"hidden": rows}, [[replace(row, error=0.04) for row in seed] for seed in seeds])
+    page = controls_page("cmd", "made", 5, {"images": images, "texts": texts})
+    assert "| loss | **0.50 (1e-09)** | **0.50 (1e-09)** | 1 of 2 | – |" in page
+    assert "| loss | **0.50 (1e-09)** | 1 of 2 | 0.040 |" in page
+    assert "| u-lira | – | – | – | – |" in page
     assert "images: 1 of 2 tests, 50.0%" in page
+    assert "together: 2 of 4 tests, 50.0%" in page
 
 
 def test_rows_of_a_model_come_from_the_store_the_second_time(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -87,7 +87,7 @@ def _case(options: AttackOptions) -> Case:
     original = None if options.original is None else _like(loaded, options.original, "--original")
     trained = options.original or options.model
     case = case_of(loaded, request, retrains, original, trained, options.base, options.seed)
-    return with_probes(with_shadows(case, options), options.probes)
+    return with_probes(with_shadows(replace(case, alike=options.alike), options), options.probes)
 
 
 def case_of(

@@ -37,6 +37,15 @@ class AttackOptions:
     heldout: Annotated[
         str | None, Parameter(group=DATA, help="Rows like the forgotten ones that no model was trained on.")
     ] = None
+    alike: Annotated[
+        bool,
+        Parameter(
+            group=DATA,
+            help="The forgotten and the held-out rows were drawn at random, row by row, from one pool (not: whole "
+            "classes, people or documents). The comparison with retrained models is then sharper.",
+            negative="",
+        ),
+    ] = False
     data: AllRows = None
     forget_ids: ForgetIds = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (

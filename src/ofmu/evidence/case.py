@@ -44,7 +44,9 @@ class Case:
     model saw, of the same kind as the forget rows, and not those that targets were made from where that can be
     had. base: a model from before fine-tuning (text), for the reference attack. recipe: how the models were
     trained. shadows: how more models would be made. probes: text questions of the caller's own by name, about
-    forgotten and about held-out facts, to be asked beside the rows themselves.
+    forgotten and about held-out facts, to be asked beside the rows themselves. alike: the forget and the held-out
+    rows were drawn at random, row by row, from one pool, which sharpens the comparison with retrained models
+    (`attacks.auc_difference`); not so where whole classes, people or documents were chosen.
     """
 
     kind: Kind
@@ -58,6 +60,7 @@ class Case:
     seed: int = 0
     shadows: Setup | None = None
     probes: Mapping[str, tuple[Sequence[Record], Sequence[Record]]] = field(default_factory=dict)
+    alike: bool = False
 
     def __post_init__(self) -> None:
         if self.parts.heldout is None or len(self.parts.heldout) < 4 or len(self.parts.forget) < 2:
@@ -91,7 +94,7 @@ class Case:
 
 def ask(case: Case, finding: Finding, scores: Callable[[Module], Pair]) -> Finding:
     """One attack on all models of a case alike."""
-    return compared(finding, scores, case.model, case.retrains, case.original)
+    return compared(finding, scores, case.model, case.retrains, case.original, case.alike)
 
 
 def some(samples: Samples, most: int) -> Samples:

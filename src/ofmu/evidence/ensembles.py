@@ -182,4 +182,5 @@ def _watched(setup: Setup, total: int) -> Callable[[int], None] | None:
 
 def _asked(case: Case, finding: Finding, scores: Callable[[Module], Pair]) -> Finding:
     gold = [scores(each) for each in case.retrains]
-    return judged(finding, scores(case.model), gold, None if case.original is None else scores(case.original))
+    before = None if case.original is None else scores(case.original)
+    return judged(finding, scores(case.model), gold, before, case.alike)

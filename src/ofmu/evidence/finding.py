@@ -104,14 +104,11 @@ class Finding:
             return f"Detected: the forgotten rows are still remembered ({size})."
         if self.verdict == "over-forgotten":
             return f"Detected: the forgotten rows stand out by being forgotten too well ({size})."
-        power = (
-            "at any size"
-            if self.smallest is None
-            else f"at power {POWER:g} for a leak of {self.smallest:.2f} in AUC"
-        )
         if self.verdict == "blind":
             return f"Says nothing here: the attack does not find the original model's memory either ({size})."
-        return f"Not detected {power} ({size})."
+        if self.smallest is None:
+            return f"Not detected, at no power: how large a leak would have been is not known ({size})."
+        return f"Not detected at power {POWER:g} for a leak of {self.smallest:.2f} in AUC ({size})."
 
     def _number(self, which: str) -> str:
         found: TwoSided | None = getattr(self, which)
@@ -131,27 +128,33 @@ def compared(
     model: Module,
     retrains: Sequence[Module],
     original: Module | None,
+    alike: bool = False,
 ) -> Finding:
-    """Run an attack on all models alike; what it cannot answer becomes `missing`, never a number."""
+    """Run an attack on all models alike; what it cannot answer becomes `missing`, never a number.
+
+    alike: whether the forget and the held-out rows were drawn from one pool (`auc_difference`).
+    """
     try:
         ours = scores(model)
         gold = [scores(each) for each in retrains]
         before = None if original is None else scores(original)
     except ValueError as error:
         return replace(finding, missing=str(error))
-    return judged(finding, ours, gold, before)
+    return judged(finding, ours, gold, before, alike)
 
 
-def judged(finding: Finding, ours: Pair, gold: Sequence[Pair], before: Pair | None) -> Finding:
-    """A finding from scores that were made already."""
+def judged(
+    finding: Finding, ours: Pair, gold: Sequence[Pair], before: Pair | None, alike: bool = False
+) -> Finding:
+    """A finding from scores that were made already; alike as for `compared`."""
     try:
         return replace(
             finding,
             model=two_sided(*ours),
             retrains=tuple(two_sided(*pair) for pair in gold),
             original=None if before is None else two_sided(*before),
-            against=auc_difference(*ours, gold) if gold else None,
-            control=auc_difference(*before, gold) if gold and before is not None else None,
+            against=auc_difference(*ours, gold, alike) if gold else None,
+            control=auc_difference(*before, gold, alike) if gold and before is not None else None,
         )
     except ValueError as error:
         return replace(finding, missing=str(error))

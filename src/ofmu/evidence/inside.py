@@ -30,7 +30,12 @@ def inside(case: Case) -> list[Finding]:
 
 
 def probes(case: Case) -> list[Finding]:
-    """One probe a layer; `extra` says how near it is to Retrain's and to the original's (CKA, forget rows)."""
+    """One probe a layer; `extra` says how near it is to Retrain's and to the original's (CKA, forget rows).
+
+    Rows that are alike (`Case.alike`) do not sharpen this one: a probe is fitted on the labels it is asked for, so
+    scores of one fit depend on each other, which the error for drawing rows leaves out. What several retrained
+    models' AUCs differ by does hold it; with one retrained model p is too small.
+    """
     look = partial(_both, case)
     ours, gold = look(case.model), [look(each) for each in case.retrains]
     before = None if case.original is None else look(case.original)

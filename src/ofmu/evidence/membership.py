@@ -49,6 +49,7 @@ def one_query(case: Case) -> list[Finding]:
             pair,
             [each[name] for each in gold],
             None if before is None else before[name],
+            case.alike,
         )
         for name, pair in ours.items()
     ]

@@ -88,7 +88,7 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
     except (ValueError, Diverged) as error:
         return replace(finding, missing=str(error))
     last = None if before is None else before.scores[0]  # the control is the original as it is: it needs no lesson
-    found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last)
+    found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last, case.alike)
     return replace(found, extra=_words(ours, gold, before, len(rows)))
 
 

@@ -22,18 +22,23 @@ from ...evidence.finding import Finding, corrected
 from ...evidence.statistics import LEVEL
 from ..tofu_references import kept_json
 
-CODE = 1  # of the controls: raised when they change, so that stored outcomes are not taken for new ones
+CODE = 3  # of the controls: raised when they change, so that stored outcomes are not taken for new ones
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one attack said in a control. auc, p: of the one test; missing: why there are none."""
+    """What one attack said in a control. auc, p: of the one test; missing: why there are none.
+
+    leak: the AUC minus the retrained models'; error: its standard error, None without retrained models.
+    """
 
     attack: str
     auc: float | None
     p: float | None
     verdict: str
     missing: str | None = None
+    leak: float | None = None
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ def kept(store: Path, name: str, seed: int, make: Callable[[], Sequence[Finding]
 def outcome_of(found: Finding) -> Outcome:
     """A finding's numbers."""
     auc = None if found.model is None else found.model.auc
-    return Outcome(found.attack, auc, found.p, found.verdict, found.missing)
+    error = None if found.against is None else found.against.error
+    return Outcome(found.attack, auc, found.p, found.verdict, found.missing, found.leak, error)
 
 
 def pooled(seeds: Sequence[Sequence[Outcome]]) -> Alarms:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from ...report.scores import write_text
-from .controls import Alarms, Outcome, each_attack
+from .controls import Alarms, Outcome, each_attack, pooled
 from .rows import Row, looks, reasons, table
 
 ABOUT = """Each cell is the attack's AUC minus its mean over the retrained models, ± its standard error: above 0
@@ -16,9 +18,19 @@ remembered, below over-forgotten. **Bold**: detected at 5 %, corrected for all a
 *blind*: the attack does not find the original either. "Retrain (2nd)" is a further retrained model: it should be
 plain. What is not bold was not detected at that error; nothing here says that nothing is left."""
 CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
-forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. p is of that attack
-alone; **bold** below .05. *Alarms*: retrained models, each beside {gold} others, that the attack tells from them
-at 5 % before correction; one in twenty should be."""
+forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. *Hidden*: one whose
+answers no longer show them, while everything it knew is still there: images, behind one direction of one layer;
+texts, under an adapter of the last block. p is of that attack alone; **bold** below .05. *Alarms*: retrained
+models, each beside {gold} others, that the attack tells from them at 5 % before correction; one in twenty should
+be. ±: the median standard error there; a leak of 2.8 times as much is found in four of five runs."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Of one kind of model: outcomes by positive control, and of the negative control by seed."""
+
+    positive: Mapping[str, Sequence[Outcome]]
+    seeds: Sequence[Sequence[Outcome]]
 
 
 def section(title: str, command: str, made: str, about: Sequence[str], models: Mapping[str, Sequence[Row]]) -> str:
@@ -46,27 +58,30 @@ def write_sections(out: Path, name: str, text: str) -> Path:
     return file
 
 
-def controls_page(
-    command: str,
-    made: str,
-    gold: int,
-    positive: Mapping[str, Sequence[Outcome]],
-    negative: Mapping[str, tuple[Alarms, Sequence[Sequence[Outcome]]]],
-) -> str:
-    """Controls by attack, and the pooled false alarms. positive: by control; negative: by kind of model."""
-    lines = ["| attack | " + " | ".join(f"{name}: AUC (p)" for name in positive) + " | alarms |"]
-    lines.append("|---" * (len(positive) + 2) + "|")
-    counts: dict[str, tuple[int, int]] = {}
-    for _, seeds in negative.values():
-        counts |= each_attack(seeds)
-    names = dict.fromkeys([each.attack for rows in positive.values() for each in rows] + list(counts))
-    for name in names:
-        cells = [_control(name, rows) for rows in positive.values()]
-        alarms, tests = counts.get(name, (0, 0))
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {f'{alarms} of {tests}' if tests else '–'} |")
-    said = [f"- {kind}: {_alarms(found)}" for kind, (found, _) in negative.items()]
+def controls_page(command: str, made: str, gold: int, kinds: Mapping[str, Controls]) -> str:
+    """Controls by attack, a table for each kind of model, and the pooled false alarms."""
     blocks = ["# Evidence: controls of the attacks", f"    {command}\n\n{made}", CONTROLS.format(gold=gold)]
-    return "\n\n".join([*blocks, "\n".join(lines), "## False alarms, all attacks pooled", "\n".join(said)]) + "\n"
+    for kind, found in kinds.items():
+        blocks += [f"## Controls: {kind}", "\n".join(_controls_table(found))]
+    said = [f"- {kind}: {_alarms(pooled(found.seeds))}" for kind, found in kinds.items()]
+    if len(kinds) > 1:
+        everything = [seed for found in kinds.values() for seed in found.seeds]
+        said.append(f"- together: {_alarms(pooled(everything))}")
+    return "\n\n".join([*blocks, "## False alarms, all attacks pooled", "\n".join(said)]) + "\n"
+
+
+def _controls_table(found: Controls) -> list[str]:
+    lines = ["| attack | " + " | ".join(f"{name}: AUC (p)" for name in found.positive) + " | alarms | ± |"]
+    lines.append("|---" * (len(found.positive) + 3) + "|")
+    counts = each_attack(found.seeds)
+    names = dict.fromkeys([each.attack for rows in found.positive.values() for each in rows] + list(counts))
+    for name in names:
+        cells = [_control(name, rows) for rows in found.positive.values()]
+        alarms, tests = counts.get(name, (0, 0))
+        errors = [o.error for seed in found.seeds for o in seed if o.attack == name and o.error is not None]
+        cells += [f"{alarms} of {tests}" if tests else "–", f"{median(errors):.3f}" if errors else "–"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _control(name: str, rows: Sequence[Outcome]) -> str:

@@ -26,6 +26,7 @@ from ...evidence.shadows import Setup, Unlearning, scores_of
 from ...losses import class_logits, class_nll
 from ...methods import build_method
 from ...tasks import Samples, TensorSamples
+from .shallow import deep, shallow
 
 SHAPE = {"classes": 3, "size": 4, "widths": (4, 8), "hidden": 32}
 ROWS = {"forget": 60, "retain": 80, "heldout": 80}
@@ -85,18 +86,20 @@ def over_forgotten(original: Module, parts: Parts) -> Module:
     raise RuntimeError("the control model was not forgotten too well")
 
 
-def positive(store: Path, over: bool) -> list[Finding]:
-    """Every attack on a model that did not unlearn, or (over) on one that forgot too well.
+def positive(store: Path, kind: str) -> list[Finding]:
+    """Every attack on a model that is "memorised" (it did not unlearn), forgot "too well", or is "hidden".
 
     Attacks that train no shadows look at a dense network, which memorises whole; the others at the small CNN,
-    whose shadows unlearn nothing.
+    whose shadows unlearn nothing. What is hidden lies behind one direction of one layer (`shallow`); no shadows.
     """
-    parts = parts_of(0)
+    if kind == "hidden":
+        return hidden()
+    over, parts = kind == "too well", parts_of(0)
     every = joined([parts.retain, parts.forget])
     original = dense(every, 1)
     gold = tuple(dense(parts.retain, 2 + k) for k in range(GOLD))
     model = over_forgotten(original, parts) if over else original
-    case = Case("image", model, parts, gold, original, recipe=DENSE)
+    case = Case("image", model, parts, gold, original, recipe=DENSE, alike=True)
     found = [each for _, group in run(case, choose(case, PLAIN)) for each in group]
     original = fit(every, LEARNT, 1)
     gold = tuple(fit(parts.retain, LEARNT, 2 + k) for k in range(GOLD))
@@ -108,6 +111,15 @@ def positive(store: Path, over: bool) -> list[Finding]:
     pool = joined([case.forget, case.heldout])
     ours, first = (np.stack([scores_of(each, "image", pool)[0] for each in models]) for models in (after, before))
     return [*found, klom_finding(ours, _gold_margins(case, SHADOWS), first, len(case.forget))]
+
+
+def hidden() -> list[Finding]:
+    """Every attack that trains no shadows on a model whose forgetting is one direction that can be taken out."""
+    parts = parts_of(0)
+    original = deep(joined([parts.retain, parts.forget]), DENSE, 1)
+    gold = tuple(deep(parts.retain, DENSE, 2 + k) for k in range(GOLD))
+    case = Case("image", shallow(original, parts), parts, gold, original, recipe=DENSE, alike=True)
+    return [each for _, group in run(case, choose(case, PLAIN)) for each in group]
 
 
 def dense(samples: Samples, seed: int) -> Module:
@@ -140,4 +152,4 @@ def _case(
     parts: Parts, model: Module, gold: tuple[Module, ...], original: Module, recipe: Recipe, store: Path, seed: int
 ) -> Case:
     setup = Setup(store, original, how=NOTHING, number=SHADOWS)
-    return Case("image", model, parts, gold, original, recipe=recipe, seed=seed, shadows=setup)
+    return Case("image", model, parts, gold, original, recipe=recipe, seed=seed, shadows=setup, alike=True)

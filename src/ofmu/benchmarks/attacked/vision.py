@@ -41,15 +41,18 @@ def vision_rows(
     """The rows of the original, of a further retrained model and of every method, by their names.
 
     Models come from the benchmark's store where they are there; methods' results are made once more, since the
-    benchmark keeps what it saw of them, not the weights, and are kept beside. The unseen rows are the test set.
+    benchmark keeps what it saw of them, not the weights, and are kept beside. The unseen rows are the test set;
+    those of a random request are taken to be alike (`Case.alike`).
     """
     parts = split_of(shop, request, seed)
     original = reference(shop, parts, seed, task, ORIGINAL)[0]
     gold = tuple(retrains(shop, parts, seed, task, asked.gold))
+    alike = request.kind == "random"
     trained = {"original": shop.key(parts.train, replace(shop.setting.recipe, seed=seed)), "gold": asked.gold}
+    trained |= {"alike": alike}
     data = Parts(parts.forget, parts.retain, parts.test)
     recipe = replace(shop.setting.recipe, seed=seed)
-    bare = Case("image", original, data, gold, original, recipe=recipe, seed=seed)
+    bare = Case("image", original, data, gold, original, recipe=recipe, seed=seed, alike=alike)
     plain = tuple(group for group in asked.groups if group != "u-lira")
     found = {}
     for name in (ORIGINAL, FLOOR):
