@@ -17,9 +17,10 @@ from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
 from ofmu.core.differences import Steps
 from ofmu.core.inner import inner, penalty_gradient
-from ofmu.core.kinks import Held
+from ofmu.core.kinks import Held, kinks
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import silu
+from ofmu.core.terms import Terms
 from ofmu.engine.language import from_scratch
 from ofmu.engine.oracles import build_oracle
 from ofmu.engine.pretrained import quiet_peft
@@ -217,7 +218,7 @@ def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_r
     oracle = TorchOracle(net, **BACKENDS["central"])
     held = oracle.linearize(loss, forget, slot="x").hvp(v)
     assert _error(held, exact) < 1e-3
-    oracle._kinked = False  # as if the network were smooth
+    oracle._kinked["x"] = False  # as if the network were smooth
     oracle.steps.relative.clear()
     assert _error(oracle.linearize(loss, forget, slot="x").hvp(v), exact) > 1e-2
 
@@ -377,6 +378,10 @@ class Functional(nn.Module):
         (torch.relu, True, True),
         (lambda x: x.clamp(min=0.0), True, False),
         (lambda x: torch.maximum(x, -x), True, False),
+        (lambda x: torch.where(x > 0, x, 0.1 * x), True, False),
+        (lambda x: x * (x >= 0), True, False),
+        (lambda x: x.masked_fill(x < 0, 0.0), True, False),
+        (lambda x: x if x.sum() <= 0 else 2 * x, True, False),
         (lambda x: x * torch.ones(6).clamp_min(0), False, True),  # no parameter on the way
         (
             lambda x: checkpoint(lambda y: torch.relu(y).sin(), x, use_reentrant=False),
@@ -400,6 +405,30 @@ def test_what_a_network_does_decides_not_what_its_modules_are_called(kink, kinke
     assert choose(net, class_nll, batch).name == "exact"
     with pytest.raises(ValueError, match="use products='exact'"):
         oracle.linearize(class_nll, batch, slot="x")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bound"),
+    [(True, Bounded("sample", two_sided=True)), (False, Bounded("token", two_sided=True)), (False, Plausible())],
+)
+def test_our_own_losses_choose_by_detached_values(pixels, bound):
+    net, _, batch, _ = _problem("mlp" if pixels else "llama, eager")
+    samples = images(5, 1) if pixels else texts(3, 1)
+    given = task(samples, samples, [2.0] * len(samples), unseen=None if pixels else _text("eager"))
+    assert kinks(lambda: bound.bind(given)(net, batch)) == frozenset()
+
+
+def test_every_loss_is_looked_at_for_branches_not_the_first_alone():
+    net, loss, batch, _ = _problem("mlp")
+    oracle = TorchOracle(net, **BACKENDS["forward"])
+    oracle.linearize(loss, batch, slot="retain")
+
+    def hinge(model, given):
+        terms = loss(model, given)
+        return Terms(torch.where(terms.values < 1.1, terms.values, 1.1), terms.weights)
+
+    with pytest.raises(ValueError, match=r"found lt, .* core\.kinks\.hold\(a mask of detached values\)"):
+        oracle.linearize(hinge, batch, slot="forget")
 
 
 def test_the_engine_says_what_it_chose_and_asks_only_for_methods_that_bend():

@@ -265,10 +265,10 @@ class BoundedLoss:
     def terms(self, unbounded: Terms, batch: Batch) -> tuple[Terms, Tensor]:
         """(min(ℓ, τ), τ) from the terms of ℓ, where the gate is open."""
         terms, tau = self._with_targets(unbounded, batch)
-        active = hold(self._active(terms, tau))  # both sides of a difference need one active set
+        active = hold(self._active(terms.detach(), tau))  # both sides of a difference need one active set
         values = torch.where(active, terms.values, tau)
         if self.two_sided:
-            values = torch.where(hold(self._above(terms, tau)), 2 * tau - terms.values, values)
+            values = torch.where(hold(self._above(terms.detach(), tau)), 2 * tau - terms.values, values)
         return Terms(values, terms.weights), tau
 
     def _above(self, terms: Terms, tau: Tensor) -> Tensor:

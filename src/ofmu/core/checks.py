@@ -96,6 +96,7 @@ def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:
     if left:
         raise ValueError(
             f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch cannot be "
-            "held in a probe; use products='exact', outer='exact', or smooth activations (SiLU, GELU)"
+            "held in a probe; use products='exact', outer='exact', or smooth activations (SiLU, GELU), or in a "
+            "loss of your own core.kinks.hold(a mask of detached values)"
         )
     return True

@@ -28,7 +28,9 @@ KINKED = frozenset(
         "clamp_max", "maximum", "minimum", "fmax", "fmin", "max", "min", "amax", "amin", "aminmax", "topk",
         "sort", "median", "kthvalue", "mode", "max_pool1d", "max_pool2d_with_indices",
         "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d",
-        "round", "floor", "ceil", "trunc", "sign", "fmod", "remainder",
+        "round", "floor", "ceil", "trunc", "sign", "sgn", "fmod", "remainder", "heaviside", "argmax", "argmin",
+        "cummax", "cummin", "smooth_l1_loss", "huber_loss",
+        "gt", "lt", "ge", "le",  # whatever is made of it: where, masked_fill, a product, an if
     }
 )
 # fmt: on
@@ -97,7 +99,10 @@ _stack: list[Held] = []
 
 
 def hold(choice: Tensor) -> Tensor:
-    """For losses: `choice` (such as the active set of a bound), held wherever differences are being taken."""
+    """For losses: `choice` (such as the active set of a bound), held wherever differences are being taken.
+
+    A mask of detached values: one that is compared with its graph is taken for a branch that nobody holds.
+    """
     return _stack[-1].choose(lambda: choice) if _stack else choice
 
 

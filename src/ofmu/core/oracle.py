@@ -75,7 +75,7 @@ class TorchOracle:
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
         self.steps, self.closed = Steps(self.params), Closed()
-        self._kinked: bool | None = None  # whether there are branches to hold; unknown before the first probe
+        self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
         self.looked = False  # whether a graph was looked at for what breaks double backward
 
     def look(self, value: Tensor) -> None:
@@ -162,22 +162,22 @@ class TorchOracle:
         """
         parts, exact = self.parts(batch), self.products == "exact"
         if not exact or (again and self.outer == "differences"):
-            activations = self._kinks(loss, parts[0])
+            activations = self._kinks(loss, parts[0], slot)
             parts = [replace(part, held=Held(activations)) for part in parts]
         if exact:
             return Exact(self, loss, parts, again and self.outer == "exact", light)
         return Differenced(self, loss, parts, slot, self.scheme, again)
 
-    def _kinks(self, loss: Loss, part: Part) -> bool:
-        """Whether the model has branches to hold in probes; found once. Raises where one cannot be held."""
-        if self._kinked is None:
+    def _kinks(self, loss: Loss, part: Part, slot: str) -> bool:
+        """Whether model or loss have branches to hold in probes; found once. Raises where one cannot be held."""
+        if slot not in self._kinked:
             sample, one = Part(part.batch[:1], 1), self.zeros(()) + 1
-            self._kinked = held_kinks(
+            self._kinked[slot] = held_kinks(
                 lambda held: self.group.gradient(
                     replace(sample, held=held).sums(loss, self.model)[0], self.params, one
                 )
             )
-        return self._kinked
+        return self._kinked[slot]
 
     def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
         """J v of a gradient field: exactly (reverse mode through all that made `at`) or by differences."""
