@@ -486,12 +486,71 @@ def test_a_frozen_embedding_may_pad():
 def test_reentrant_checkpointing_is_refused_where_it_would_be_silently_wrong():
     _, _, batch, _ = _problem("mlp")
     net = Functional(lambda x: checkpoint(torch.tanh, x, use_reentrant=True))
+    _refused(net, batch, "use_reentrant=False")
+
+
+def _refused(net, batch, message):
+    """By exact products, by differences asked for, and by who chooses between them."""
     for ask in (
         lambda: TorchOracle(net).linearize(class_nll, batch, slot="x"),
+        lambda: TorchOracle(net, **BACKENDS["auto"]).linearize(class_nll, batch, slot="x"),
         lambda: choose(net, class_nll, batch),
     ):
-        with pytest.raises(ValueError, match="use_reentrant=False"):
+        with pytest.raises(ValueError, match=message):
             ask()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [torch.tanh, F.silu, lambda x: F.scaled_dot_product_attention(*[x.view(-1, 1, 3, 2)] * 3).flatten(1)],
+    ids=["tanh", "silu", "attention"],
+)
+def test_under_checkpointing_that_is_not_reentrant_exact_derivatives_are_exact(part):
+    _, loss, forget, retain = _problem("mlp")
+    found = []
+    for act in (part, lambda x: checkpoint(part, x, use_reentrant=False)):
+        torch.manual_seed(0)
+        oracle = TorchOracle(Functional(act))
+        parts = inner(oracle, (loss, forget), (loss, retain), again=True)
+        found.append([*parts.gradient(BETA), *penalty_gradient(oracle, parts, BETA)])
+    assert _error(found[1], found[0]) < 1e-6
+
+
+class Autocasting(Functional):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+def test_a_model_that_computes_in_half_precision_inside_is_refused_for_second_derivatives():
+    _, loss, batch, _ = _problem("mlp")
+    net = Autocasting(torch.tanh)
+    _refused(net, batch, r"torch\.bfloat16 inside .* give autocast= to the oracle")
+    assert TorchOracle(net).grad(loss, batch)[0] > 0  # first derivatives are the user's own affair
+
+
+@pytest.mark.parametrize("backend", ["exact", "central"])
+def test_the_oracles_autocast_and_one_around_it_are_for_first_derivatives_alone(backend):
+    _, loss, forget, retain = _problem("mlp")
+    v, found = _direction(list(_smooth().parameters())), []
+    for autocast, around in ((None, False), (torch.bfloat16, False), (None, True)):
+        oracle = TorchOracle(_smooth(), autocast=autocast, **BACKENDS[backend])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
+            hv = oracle.linearize(loss, forget, slot="x").hvp(v)
+            phi = inner(oracle, (loss, forget), (loss, retain)).gradient(BETA)
+        found.append((oracle.grad(loss, forget)[1], [*hv, *phi]))
+    (grad, second), (low, same), (_, too) = found
+    assert 1e-4 < _error(low, grad) < 0.1
+    for second_too in (same, too):
+        assert all(torch.equal(a, b) for a, b in zip(second_too, second, strict=True))
+
+
+def test_a_pass_that_is_random_is_refused_unless_it_is_seeded():
+    _, loss, batch, _ = _problem("mlp")
+    for noise in (lambda x: F.dropout(x, 0.5), lambda x: x + torch.rand_like(x)):
+        _refused(Functional(noise), batch, "random at every pass")
+    seeded = Functional(lambda x: x * torch.rand(6, generator=torch.Generator().manual_seed(0)))
+    TorchOracle(seeded, **BACKENDS["auto"]).linearize(loss, batch, slot="x")
 
 
 def test_vectors_of_their_own_memory():

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from .checks import check_graph, check_model, held_kinks, sharded
+from .checks import check_model, checked, held_kinks, sharded
 from .group import Part
 from .kinks import Held
 from .oracle import Products, Scheme
@@ -177,8 +177,7 @@ def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        value, _ = loss(model, sample).sums()
-    check_graph(value)
+        checked(lambda: loss(model, sample).sums(), params[0].device)
     return sum(sizes.values())
 
 

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import CheckpointError
 from .kinks import Held, kinks
 
 FLOATS = (torch.float32, torch.float64)
+HALF = (torch.bfloat16, torch.float16)
 
 
 def sharded(model: Module) -> bool:
@@ -56,27 +57,52 @@ def check_fields(model: Module, exact: bool) -> None:
         )
 
 
-def check_graph(value: Tensor) -> None:
-    """Raises ValueError where reentrant checkpointing cuts the graph: double backward is then silently wrong."""
-    if reentrant(value):
+def checked(run: Callable[[], tuple[Tensor, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `run` gives, a loss with its graph first; ValueError where its second derivatives cannot be right."""
+    before = _random_state(device)
+    found = run()
+    if any(not torch.equal(x, y) for x, y in zip(before, _random_state(device), strict=True)):
         raise ValueError(
-            "oracle: the model uses reentrant gradient checkpointing, under which double backward is silently "
-            "wrong; checkpoint with use_reentrant=False"
+            "oracle: model or loss are random at every pass (such as F.dropout with training=True), so two probes "
+            "of one point differ; use F.dropout(x, p, self.training), or a torch.Generator seeded in the pass"
         )
+    check_graph(found[0])
+    return found
 
 
-def reentrant(value: Tensor) -> bool:
-    """Whether a reentrant checkpoint is in the graph of a loss."""
+def _random_state(device: torch.device) -> list[Tensor]:
+    """Of the generators that a pass draws from unless it is given one."""
+    if device.type == "cpu":
+        return [torch.get_rng_state()]
+    module, place = torch.get_device_module(device), () if device.type == "mps" else (device,)
+    return [torch.get_rng_state(), module.get_rng_state(*place)]
+
+
+def check_graph(value: Tensor) -> None:
+    """Raises ValueError for what second derivatives would be silently wrong with, exact or differenced.
+
+    Reentrant checkpointing cuts the graph. Half precision inside rounds θ's gradients to three digits, of which a
+    difference leaves none.
+    """
     seen, waiting = set(), [value.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         if "CheckpointFunction" in node.name():
-            return True
+            raise ValueError(
+                "oracle: the model uses reentrant gradient checkpointing, through which torch.autograd.grad does "
+                "not go, and under which double backward is silently wrong; checkpoint with use_reentrant=False"
+            )
+        half = [str(result.dtype) for result in node._input_metadata if result.dtype in HALF]
+        if half:
+            raise ValueError(
+                f"oracle: the model computes in {half[0]} inside (autocast in its forward, Accelerate's "
+                "mixed_precision, FSDP's MixedPrecisionPolicy, frozen half-precision layers), expected float32 "
+                "for second derivatives: prepare or load it without, and give autocast= to the oracle"
+            )
         seen.add(node)
         waiting += [later for later, _ in node.next_functions]
-    return False
 
 
 def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:

@@ -31,7 +31,8 @@ class Differenced:
 
     def _gradient(self) -> tuple[float, Vector]:
         self.work += self._oracle.spend(self._parts, 1, self._loss)
-        return self._oracle.gradient(self._loss, self._parts, full=True)
+        with self._oracle.precision(full=True):  # the backward pass too
+            return self._oracle.gradient(self._loss, self._parts, full=True)
 
     def hvp(self, v: Direction, last: bool = False) -> Vector:
         """H v ≈ (g(θ+εv) − g(θ)) / ε, or (g(θ+εv) − g(θ−εv)) / 2ε."""

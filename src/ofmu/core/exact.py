@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
 from .group import Part
@@ -54,23 +54,17 @@ class Exact:
         self.grad: Vector = self._total(found)
 
     def _forward(self, part: Part) -> tuple[Tensor, Tensor]:
-        closed = self._oracle.closed
-        # fused attention has no second derivative on most devices; the plain kernel has
-        with (
-            self._oracle.precision(full=True),
-            sdpa_kernel(SDPBackend.MATH),
-            nullcontext() if closed.needed is False else closed,
-        ):
-            value, weight = part.sums(self._loss, self._oracle.model)
-        self._oracle.look(value)
-        return value, weight
+        oracle, closed = self._oracle, self._oracle.closed
+        with oracle.exactly(), nullcontext() if closed.needed is False else closed:
+            return oracle.looked(partial(part.sums, self._loss, oracle.model))
 
     def _gradient(self, value: Tensor, keep: bool) -> Vector:
         """The gradient of one part's sum; keep: with its graph."""
         params = self._oracle.params
-        graph = torch.autograd.grad(
-            value, params, grad_outputs=self._seed, create_graph=keep, materialize_grads=True
-        )
+        with self._oracle.exactly():
+            graph = torch.autograd.grad(
+                value, params, grad_outputs=self._seed, create_graph=keep, materialize_grads=True
+            )
         return list(graph) if keep else vectors.owned(graph)
 
     def _total(self, found: list[Vector]) -> Vector:
@@ -105,12 +99,13 @@ class Exact:
         if not live:  # a loss that is linear in the parameters (or constant) has no curvature
             return vectors.zeros_like(self._oracle.params)
         outputs, directions = zip(*live, strict=True)
-        products = torch.autograd.grad(
-            outputs,
-            self._oracle.params,
-            grad_outputs=directions,
-            retain_graph=keep,
-            create_graph=self._again,
-            materialize_grads=True,
-        )
+        with self._oracle.exactly():
+            products = torch.autograd.grad(
+                outputs,
+                self._oracle.params,
+                grad_outputs=directions,
+                retain_graph=keep,
+                create_graph=self._again,
+                materialize_grads=True,
+            )
         return list(products) if self._again else vectors.owned(products, v)

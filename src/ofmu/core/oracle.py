@@ -7,7 +7,7 @@ derivatives are exact (`core.exact`) or differences of gradients (`core.differen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
-from .checks import check_fields, check_graph, check_model, held_kinks
+from .checks import check_fields, check_model, checked, held_kinks
 from .differenced import Differenced
 from .differences import Steps
 from .exact import Exact
@@ -76,13 +77,15 @@ class TorchOracle:
         self.cost = 0.0
         self.steps, self.closed = Steps(self.params), Closed()
         self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
-        self.looked = False  # whether a graph was looked at for what breaks double backward
+        self._looked = False  # whether a pass was looked at for what breaks double backward
 
-    def look(self, value: Tensor) -> None:
-        """Check the graph of the first loss that will be differentiated twice."""
-        if not self.looked:
-            check_graph(value)
-            self.looked = True
+    def looked(self, run: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """A pass that will be differentiated twice; the first one is checked."""
+        if self._looked:
+            return run()
+        found = checked(run, self.device)
+        self._looked = True
+        return found
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
@@ -92,6 +95,15 @@ class TorchOracle:
             yield  # there is nothing to turn off
             return
         with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=on):
+            yield
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """Full precision, and plain attention: the fused kernels have no second derivative on most devices.
+
+        Around backward passes too: autocast casts their products, and checkpointing runs the network again there.
+        """
+        with self.precision(full=True), sdpa_kernel(SDPBackend.MATH):
             yield
 
     def parts(self, batch: Any) -> list[Part]:
@@ -172,11 +184,13 @@ class TorchOracle:
         """Whether model or loss have branches to hold in probes; found once. Raises where one cannot be held."""
         if slot not in self._kinked:
             sample, one = Part(part.batch[:1], 1), self.zeros(()) + 1
-            self._kinked[slot] = held_kinks(
-                lambda held: self.group.gradient(
-                    replace(sample, held=held).sums(loss, self.model)[0], self.params, one
-                )
-            )
+
+            def gradient(held: Held | None) -> Vector:
+                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.device)
+                return self.group.gradient(value, self.params, one)
+
+            with self.precision(full=True):
+                self._kinked[slot] = held_kinks(gradient)
         return self._kinked[slot]
 
     def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
@@ -185,7 +199,8 @@ class TorchOracle:
             self.cost += 2 * work
             # every rank differentiates the same field once, so each brings 1/size of it
             seeds = vectors.scale(1 / self.group.size, v)
-            found = torch.autograd.grad(at, self.params, grad_outputs=seeds, materialize_grads=True)
+            with self.exactly():
+                found = torch.autograd.grad(at, self.params, grad_outputs=seeds, materialize_grads=True)
             return self.group.sum(list(found))
         if self.products == "differences":
             return self.steps.difference(field, v, at, "outer", scheme="central", place="outside")
