@@ -191,6 +191,21 @@ def test_probes_restore_parameters_and_buffers_bit_for_bit_and_dropout_is_off(ba
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
 
 
+def test_a_model_that_somebody_puts_in_training_mode_is_evaluated_all_the_same():
+    _, loss, batch, _ = _problem("mlp")
+    oracle = TorchOracle(nn.Sequential(_smooth(), nn.Dropout(0.5)))
+    v = _direction(oracle.params)
+    for ask in (
+        lambda: oracle.linearize(loss, batch, slot="x").hvp(v)[0],
+        lambda: oracle.grad(loss, batch)[1][0],
+        lambda: oracle.values(loss, batch).values,
+    ):
+        expected = ask()
+        for part in (oracle.model, oracle.model[1]):
+            part.train()
+            assert torch.equal(ask(), expected)
+
+
 @pytest.mark.parametrize(
     ("backend", "phi", "push", "total"),
     [("exact", 6, 18, 48), ("mixed", 6, 12, 42), ("forward", 4, 12, 32), ("central", 6, 18, 48)],
@@ -461,6 +476,12 @@ def _padded() -> nn.Module:
     return nn.Sequential(nn.Embedding(5, 3, padding_idx=2), nn.Linear(3, 2))
 
 
+def _compiled() -> nn.Module:
+    net = _smooth()
+    net._compiled_call_impl = net.forward  # what net.compile() leaves, without seconds of importing
+    return net
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -468,6 +489,9 @@ def _padded() -> nn.Module:
         (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
         (_padded(), "padding_idx 2.*set its padding_idx to None"),
         (_smooth().bfloat16(), "expected float32"),
+        (nn.Sequential(DistributedDataParallel(_smooth())), "pass model.module"),
+        (type("OptimizedModule", (nn.Sequential,), {})(_smooth()), "pass model._orig_mod"),
+        (_compiled(), "before model.compile"),
     ],
 )
 def test_what_cannot_be_right_is_refused_with_a_remedy(model, message):

@@ -29,11 +29,16 @@ def check_model(model: Module) -> None:
     half = {p.dtype for p in trained.values()} - set(FLOATS)
     if half:
         raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
-    kinds = {kind.__name__ for kind in type(model).__mro__}
+    kinds = {kind.__name__ for part in model.modules() for kind in type(part).__mro__}
     if "DistributedDataParallel" in kinds:
         raise ValueError(
-            "oracle: the model is wrapped in DistributedDataParallel, under which autograd.grad is silently that "
-            "of one rank; pass model.module, and the ranks as group="
+            "oracle: the model, or a part of it, is wrapped in DistributedDataParallel, under which autograd.grad "
+            "is silently that of one rank; pass model.module, and the ranks as group="
+        )
+    if "OptimizedModule" in kinds or any(part._compiled_call_impl is not None for part in model.modules()):
+        raise ValueError(
+            "oracle: the model is compiled: what it does cannot be looked at, nor differentiated twice; pass "
+            "model._orig_mod, or the model as it was before model.compile()"
         )
     if kinds & {"FSDPModule", "FullyShardedDataParallel"} and not sharded(model):
         raise ValueError(

@@ -107,7 +107,12 @@ class TorchOracle:
             yield
 
     def parts(self, batch: Any) -> list[Part]:
-        """Our share of a batch, on the device, in parts of at most `micro` samples."""
+        """Our share of a batch, on the device, in parts of at most `micro` samples.
+
+        Every loss begins here, so evaluation mode is set here again, whoever has called model.train() since.
+        """
+        if any(module.training for module in self.model.modules()):
+            self.model.eval()
         return [replace(part, batch=part.batch.to(self.device)) for part in split(batch, self.group, self.micro)]
 
     def spend(self, parts: Sequence[Part], gradients: float, loss: Loss | None = None) -> float:
