@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ofmu.core import vectors
@@ -121,13 +125,47 @@ def test_penalty_gradient_is_twice_the_dense_hessian_times_its_gradient(name, pr
     assert _error(found, 2 * hessian @ phi) < tolerance
 
 
-def test_probes_leave_parameters_and_buffers_bit_for_bit():
-    net = _net("cnn").train()
-    oracle = TorchOracle(net, products="differences", outer="differences")
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    forget, retain = (class_nll, FORGET), (class_nll, RETAIN)
-    penalty_gradient(oracle, inner(oracle, forget, retain, again=True), 0.5)
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+def _directions(oracle: TorchOracle, seed: int, *scales: float) -> list[list[Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [[s * torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in oracle.params] for s in scales]
+
+
+def _differenced(name: str, dtype: torch.dtype, scheme: str = "central") -> tuple[TorchOracle, Batch]:
+    pixels = FORGET.inputs["pixel_values"].to(dtype)
+    oracle = TorchOracle(_net(name).to(dtype), products="differences", outer="differences", scheme=scheme)
+    return oracle, replace(FORGET, inputs={"pixel_values": pixels})
+
+
+SCALES = st.floats(1e-3, 1e3)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float64, 1e-6)])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), size=SCALES, a=SCALES, b=SCALES)
+def test_differenced_products_are_linear_and_symmetric(name, dtype, tolerance, seed, size, a, b):
+    oracle, batch = _differenced(name, dtype)
+    v, w = _directions(oracle, seed, 1.0, size)
+    line = oracle.linearize(class_nll, batch, slot="x")
+    hv, hw, both = (_flat(line.hvp(d)) for d in (v, w, vectors.combine(a, v, b, w)))
+    assert (both - a * hv - b * hw).norm() <= tolerance * (a * hv.norm() + b * hw.norm())
+    fv, fw = _flat(v), _flat(w)
+    assert abs(fw @ hv - fv @ hw) <= tolerance * (fw.norm() * hv.norm() + fv.norm() * hw.norm()) / 2
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("scheme", ["forward", "central", "auto"])
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 10**6), size=SCALES)
+def test_probes_leave_parameters_and_buffers_bit_for_bit(name, scheme, seed, size):
+    oracle, batch = _differenced(name, torch.float32, scheme)
+    (v,) = _directions(oracle, seed, size)
+    before = {key: value.clone() for key, value in oracle.model.train().state_dict().items()}
+    oracle.linearize(class_nll, batch, slot="x").hvp(v)
+    retain = replace(RETAIN, inputs={"pixel_values": RETAIN.inputs["pixel_values"].float()})
+    parts = inner(oracle, (class_nll, batch), (class_nll, retain), again=True)
+    penalty_gradient(oracle, parts, 0.5, v)
+    assert all(torch.equal(before[key], value) for key, value in oracle.model.state_dict().items())
 
 
 def test_cosine_pullback_is_orthogonal_and_scale_free():
