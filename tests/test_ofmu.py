@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import pytest
 import torch
@@ -81,24 +81,54 @@ class Dense:
         return torch.autograd.grad(function(theta), theta)[0]
 
 
-@pytest.mark.parametrize("beta", [0.1, 2.0])
-def test_the_printed_algorithm_is_the_printed_algorithm(beta):
-    model = net()
+def printed(model, iterations, *, beta, inner_steps, inner_lr, outer_lr, rho, growth):
+    """θ after every outer iteration, and ‖∇Φ‖ where its outer step began."""
     dense, theta = Dense(copy.deepcopy(model)), flat(list(model.parameters()))
-    steps, eta, eta_out, rho, gamma = 3, 0.05, 0.02, 0.3, 1.5
-    method = OFMU.paper(beta=beta, inner_steps=steps, inner_lr=eta, outer_lr=eta_out, rho=rho, growth=gamma)
-    events = unlearn(task(FORGET, RETAIN), method, TorchOracle(model), 3)
-    for k in range(3):
-        for _ in range(steps):
-            theta = theta + eta * dense.grad(lambda t: dense.phi(t, beta), theta)
+    for k in range(iterations):
+        for _ in range(inner_steps):
+            theta = theta + inner_lr * dense.grad(lambda t: dense.phi(t, beta), theta)
 
-        def penalised(t, rho_k=rho * gamma**k):
+        def penalised(t, rho_k=rho * growth**k):
             slope = torch.autograd.grad(dense.phi(t, beta), t, create_graph=True)[0]
             return dense.loss(t, RETAIN) + rho_k * slope @ slope
 
-        theta = theta - eta_out * dense.grad(penalised, theta)
-        assert next(events).last == (None if k < 2 else "all steps are done")
+        length = float(dense.grad(lambda t: dense.phi(t, beta), theta).norm())
+        theta = theta - outer_lr * dense.grad(penalised, theta)
+        yield theta, length
+
+
+@pytest.mark.parametrize("beta", [0.1, 2.0])
+def test_the_printed_algorithm_is_the_printed_algorithm(beta):
+    model = net()
+    how = {"beta": beta, "inner_steps": 3, "inner_lr": 0.05, "outer_lr": 0.02, "rho": 0.3, "growth": 1.5}
+    expected = printed(copy.deepcopy(model), 3, **how)
+    for k, event in enumerate(unlearn(task(FORGET, RETAIN), OFMU.paper(**how), TorchOracle(model), 3)):
+        theta, length = next(expected)
+        assert event.last == (None if k < 2 else "all steps are done")
+        assert event.log.numbers["stationarity"] == pytest.approx(length, rel=1e-9)
         assert torch.allclose(flat(list(model.parameters())), theta, rtol=0, atol=1e-8)
+
+
+def test_the_printed_algorithm_stops_where_stationarity_is_reached():
+    model = net()
+    how = {"beta": 0.1, "inner_steps": 1, "inner_lr": 1e-3, "outer_lr": 0.1, "rho": 1.0, "growth": 1.0}
+    thetas, lengths = zip(*printed(copy.deepcopy(model), 4, **how), strict=True)
+    assert lengths[0] > lengths[1] > lengths[2]
+    method = OFMU.paper(**how, stationary=(lengths[1] + lengths[2]) / 2)
+    events = list(unlearn(task(FORGET, RETAIN), method, TorchOracle(model), 4))
+    assert [event.last is None for event in events] == [True, True, False]
+    assert events[-1].last == f"stationary: ‖∇Φ‖ = {lengths[2]:.3g} ≤ {method.stationary:g}"
+    assert torch.allclose(flat(list(model.parameters())), thetas[2], rtol=0, atol=1e-8)  # the last step was made
+
+
+def test_a_level_of_stationarity_is_part_of_what_a_run_is_stored_under_only_where_it_is_set():
+    method = OFMU.paper()
+    texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name != "stationary"]
+    assert repr(method) == f"OFMU({', '.join(texts)})"
+    assert repr(OFMU.paper(stationary=1e-3)) == f"OFMU({', '.join(texts)}, stationary=0.001)"
+    assert method != OFMU.paper(stationary=1e-3)
+    with pytest.raises(ValueError, match=r"stationary is 0\.001, expected a penalty"):
+        replace(BARE, stationary=1e-3)
 
 
 def test_the_balanced_direction_gives_the_cosine_a_share_beta_of_the_forget_gradient():

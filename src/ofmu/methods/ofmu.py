@@ -10,6 +10,7 @@ ascent is not enough. The defaults are the same two loops with one safeguard for
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -48,6 +49,11 @@ __all__ = ["OFMU", "OFMUState"]
 class OFMU(OFMUFields):
     """The two loops; `OFMUFields` has the hyper-parameters, the safeguards and the presets."""
 
+    def __repr__(self) -> str:
+        """Every field; `stationary` where it is set alone, as runs are stored under this text."""
+        fields = (f for f in dataclasses.fields(self) if f.name != "stationary" or self.stationary is not None)
+        return f"OFMU({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields)})"
+
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
         """A fresh optimiser, and the size of θ₀."""
         moments = vectors.zeros_like(oracle.params) if self.scaling == "adam" else []
@@ -72,7 +78,11 @@ class OFMU(OFMUFields):
         level = None if self.slack is None else repaired_level(task, self.slack)
         numbers |= self._descend(task, oracle, state, batch, level)
         repaired = level is None or numbers["retain_objective"] <= level
-        return replace(state, round=state.round + 1, repaired=repaired), Log(numbers)
+        state = replace(state, round=state.round + 1, repaired=repaired)
+        length = numbers.get("stationarity", math.inf)
+        if self.stationary is not None and length <= self.stationary:
+            return state, Log(numbers, done=True, why=f"stationary: ‖∇Φ‖ = {length:.3g} ≤ {self.stationary:g}")
+        return state, Log(numbers)
 
     # inner loop
 

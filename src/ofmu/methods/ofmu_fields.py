@@ -70,6 +70,8 @@ class OFMUFields:
     rounds: fewest outer iterations before the exit rule (target holds after repair) is asked. None: no exit.
     settled: the exit rule also asks that the last repair reached its level. Where `repair` is short, one repair
         need not.
+    stationary: a step whose ‖∇Φ‖ (logged as "stationarity") is at most this ends the run, as the printed algorithm
+        may. None: never.
     neutral: λ of KL(original ‖ θ) on held-out text, added to L_r in the outer steps: nothing else says what should
         *not* change beside D_r, and people whom nobody asked to forget drift with those who are forgotten. Needs
         held-out rows; without them it is off. Repair's level is that of L_r alone.
@@ -107,6 +109,7 @@ class OFMUFields:
     neutral: float = 0.0
     project: bool = False
     start: Literal["original", "reference", "head"] = "original"
+    stationary: float | None = None
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -115,6 +118,10 @@ class OFMUFields:
             raise ValueError(f"OFMU: refresh is {self.refresh}, expected at least 1 (a fresh ∇Sim at every step)")
         if not 1 <= self.repair[0] <= self.repair[1]:
             raise ValueError(f"OFMU: repair is {self.repair}, expected 1 ≤ fewest ≤ most")
+        if self.stationary is not None and self.penalty is None:
+            raise ValueError(
+                f"OFMU: stationary is {self.stationary}, expected a penalty with it: else ‖∇Φ‖ is not taken"
+            )
 
     @classmethod
     def paper(
@@ -126,8 +133,9 @@ class OFMUFields:
         outer_lr: float = 1e-2,
         rho: float = 0.01,
         growth: float = 1.1,
+        stationary: float | None = None,
     ) -> Self:
-        """The printed algorithm: unbounded L_f, fixed steps, one outer step, ρ_k = ρ·γ^k, no exit before K."""
+        """The printed algorithm: unbounded L_f, fixed steps, one outer step, ρ_k = ρ·γ^k, an end at `stationary`."""
         return cls(
             forget=NLL(),
             beta=beta,
@@ -142,6 +150,7 @@ class OFMUFields:
             repair=(1, 1),
             slack=None,
             rounds=None,
+            stationary=stationary,
         )
 
     @classmethod
