@@ -102,7 +102,8 @@ class OFMU(OFMUFields):
             reach = vectors.length(direction)
             if reach == 0.0:
                 continue
-            slope = float(dot(grad, direction)) / reach
+            looks = target is not None and (self.scaling != "fixed" or self.overshoot is not None)
+            slope = float(dot(grad, direction)) / reach if looks else 0.0  # nobody else asks for it
             length = self._length(oracle, state, reach, point.value, target, slope)
             oracle.move(length / reach, direction)
             if self.overshoot is not None and target is not None and point.value + length * slope > NEAR * target:
