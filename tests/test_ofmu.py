@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ofmu.core import vectors
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.schedule import Geometric, Relative
 from ofmu.core.terms import Terms
@@ -21,6 +22,7 @@ from ofmu.engine.targets import rank_quantile_targets
 from ofmu.engine.training import Recipe, trained
 from ofmu.losses import NLL, answer_logits, class_nll
 from ofmu.methods import OFMU, Descent, build_method
+from ofmu.methods import ofmu as ofmu_module
 from ofmu.methods.ascent import (
     adam_scaled,
     decorrelated,
@@ -282,6 +284,15 @@ def test_the_fixed_rate_is_the_printed_step():
     given, oracle = line(1, [1.0, 2.0], [[1.0, 0.5]], [1e-9])
     moved, _, _ = once(replace(BARE, scaling="fixed", rate=0.3), given, oracle)
     assert moved.tolist() == pytest.approx([0.3, 0.15])
+
+
+@pytest.mark.parametrize(("overshoot", "slopes"), [(None, 0), (1e9, 1)])
+def test_the_fixed_rate_takes_a_slope_only_to_bound_what_it_overshoots(monkeypatch, overshoot, slopes):
+    taken = []
+    monkeypatch.setattr(ofmu_module, "dot", lambda a, b: taken.append(1) or vectors.dot(a, b))
+    given, oracle = line(1, [1.0, 2.0], [[1.0, 0.5]], [9.0])
+    once(replace(BARE, scaling="fixed", rate=0.3, overshoot=overshoot), given, oracle)
+    assert len(taken) == slopes
 
 
 def test_step_lengths_by_hand():

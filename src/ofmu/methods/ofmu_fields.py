@@ -135,7 +135,7 @@ class OFMUFields:
         growth: float = 1.1,
         stationary: float | None = None,
     ) -> Self:
-        """The printed algorithm: unbounded L_f, fixed steps, one outer step, ρ_k = ρ·γ^k, an end at `stationary`."""
+        """The printed algorithm: unbounded L_f, fixed steps, one outer step, ρ_k = ρ·γ^k, ends if `stationary`."""
         return cls(
             forget=NLL(),
             beta=beta,
