@@ -47,6 +47,7 @@ def shallow(original: Module, parts: Parts) -> Module:
     while length <= MOST:
         model = copy.deepcopy(original)
         layer = model.get_submodule("3")
+        assert isinstance(layer, Linear)
         layer.weight += length * torch.outer(signs, solution[:-1])
         layer.bias += length * signs * solution[-1]
         gone, unseen = (-sample_losses(model, part, class_nll).numpy() for part in (parts.forget, parts.heldout))

@@ -38,9 +38,18 @@ from ...tasks import Samples
 PEOPLE, QUESTIONS = 24, 4  # one pool of 96 rows
 FORGET, RETAIN = 28, 28  # of them; the others are unseen
 GOLD = 5
-LLAMA = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-LLAMA |= {"num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.06}
-LLAMA |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+LLAMA: Mapping[str, object] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.06,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
 VOCABULARY = 400
 LEARNT, BRIEF = (Recipe(epochs=epochs, batch=14, lr=1e-2, rule="adamw") for epochs in (25, 8))
 GROUPS = ("mia", "quantise", "adapter", "interpolate", "inside", "gradnorm", "disturb")
@@ -110,9 +119,10 @@ def positive(kind: str) -> list[Finding]:
     here = world(0)
     original = here.fit(joined([here.parts.retain, here.parts.forget]), LEARNT, 1)
     gold = [here.fit(here.parts.retain, LEARNT, 2 + k) for k in range(GOLD)]
-    made = {"memorised": lambda: original, "too well": lambda: over_forgotten(original, here)}
-    made["hidden"] = lambda: under_an_adapter(original, here)
-    return attacked(here.case(made[kind](), gold, original, LEARNT, 0), LESSONS["learnt"])
+    model = original
+    if kind != "memorised":
+        model = over_forgotten(original, here) if kind == "too well" else under_an_adapter(original, here)
+    return attacked(here.case(model, gold, original, LEARNT, 0), LESSONS["learnt"])
 
 
 def retrained(seed: int) -> list[Finding]:

@@ -48,8 +48,8 @@ def vision_rows(
     original = reference(shop, parts, seed, task, ORIGINAL)[0]
     gold = tuple(retrains(shop, parts, seed, task, asked.gold))
     alike = request.kind == "random"
-    trained = {"original": shop.key(parts.train, replace(shop.setting.recipe, seed=seed)), "gold": asked.gold}
-    trained |= {"alike": alike}
+    key_of = shop.key(parts.train, replace(shop.setting.recipe, seed=seed))
+    trained = {"original": key_of, "gold": asked.gold, "alike": alike}
     data = Parts(parts.forget, parts.retain, parts.test)
     recipe = replace(shop.setting.recipe, seed=seed)
     bare = Case("image", original, data, gold, original, recipe=recipe, seed=seed, alike=alike)
