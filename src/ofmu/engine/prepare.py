@@ -16,7 +16,6 @@ from ..tasks import Kind, Method, Samples, Settled, Stream, Targets, Task
 from .estimates import Estimates, trained_size
 from .head_start import HeadStart
 from .steered import steered_layer
-from .targets import labels_of as labels_of  # evidence takes it from here
 from .targets_known import Known
 from .training import Recipe
 from .trial import Search

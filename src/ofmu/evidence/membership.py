@@ -11,7 +11,7 @@ from torch.nn import Module
 
 from ..attacks import svc_attack, svc_scores, true_confidence
 from ..engine.measuring import image_logits
-from ..engine.prepare import labels_of
+from ..engine.targets import labels_of
 from ..metrics.score import Floats
 from ..tasks import Samples
 from .case import Case, ask, gradient_scores, image_scores, some, text_scores

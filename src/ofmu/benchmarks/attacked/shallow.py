@@ -48,8 +48,8 @@ def shallow(original: Module, parts: Parts) -> Module:
         model = copy.deepcopy(original)
         layer = model.get_submodule("3")
         assert isinstance(layer, Linear)
-        layer.weight += length * torch.outer(signs, solution[:-1])
-        layer.bias += length * signs * solution[-1]
+        layer.weight.add_(length * torch.outer(signs, solution[:-1]))
+        layer.bias.add_(length * signs * solution[-1])
         gone, unseen = (-sample_losses(model, part, class_nll).numpy() for part in (parts.forget, parts.heldout))
         if auc_with_error(gone, unseen)[0] < HIDDEN:
             return model.eval()
