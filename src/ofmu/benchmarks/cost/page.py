@@ -165,7 +165,7 @@ def _recipe(w: Row) -> str:
             f"{row['ascents']:g} / {row['outer steps']:g}",
             _ratio(row["gradients"]),
             f"{row['counted']:.1f}",
-            f"{row['memory']:.2f}",
+            "–" if row["memory"] is None else f"{row['memory']:.2f}",
         ]
         for row in w["recipe"]
     ]
