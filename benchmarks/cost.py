@@ -1,6 +1,6 @@
 """What OFMU's derivatives and loops cost.
 
-python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--compiled | --memory] [--only NAME …]
+python benchmarks/cost.py [--smoke] [--out DIR] [--repeats N] [--compiled | --memory | --recipe] [--only NAME …]
 
 With --only the run may be done in pieces: what is measured joins the workloads that are in OUT/cost.json already.
 """
@@ -17,7 +17,7 @@ import torch
 
 from ofmu.benchmarks.convergence.studies import plain
 from ofmu.benchmarks.cost.cheaper import compiled_way
-from ofmu.benchmarks.cost.measure import Bench, measure, memory_row
+from ofmu.benchmarks.cost.measure import Bench, measure, memory_row, recipe_rows
 from ofmu.benchmarks.cost.page import write, write_compiled, write_memory
 from ofmu.benchmarks.cost.workloads import growing, workloads
 
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--compiled", action="store_true", help="∇Φ traced and compiled instead (a C++ compiler)")
     parser.add_argument("--memory", action="store_true", help="the memory of ∇Φ as the batch grows, and no times")
+    parser.add_argument("--recipe", action="store_true", help="the default recipe alone, to join what is there")
     parser.add_argument("--only", nargs="+", choices=list(workloads(False)), help="the workloads to run")
     options = parser.parse_args()
     if options.smoke and options.out == Path(__file__).parent / "results":
@@ -50,9 +51,14 @@ def main() -> None:
                 w = make()
                 found.append(plain(compiled_way(w, Bench(w, repeats).ratios)))
                 write_compiled(found, options.out, command, environment)
+            elif options.recipe:
+                w = make()
+                if w.backends is None:
+                    rows = plain(recipe_rows(Bench(w, repeats)))
+                    write([{"name": w.name, "recipe": rows, "recipe command": command}], options.out)
             else:
-                row = plain(measure(make(), repeats))
-                write([{**row, "command": command, "environment": environment}], options.out)
+                row = {**plain(measure(make(), repeats)), "command": command, "recipe command": command}
+                write([{**row, "environment": environment}], options.out)
 
 
 if __name__ == "__main__":

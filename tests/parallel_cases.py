@@ -17,14 +17,15 @@ import torch.distributed.checkpoint
 import torch.distributed.device_mesh
 import torch.distributed.fsdp
 import transformers.models.llama.modeling_llama
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
-from transformers.modeling_outputs import CausalLMOutput
 
+from ofmu.benchmarks.accuracy.problems import Words, cnn
+from ofmu.benchmarks.cost.workloads import adapted
 from ofmu.benchmarks.parallel import runs
 from ofmu.cli import watching
 from ofmu.cli.main import run
@@ -153,31 +154,25 @@ def text_task(dtype: torch.dtype) -> Task:
     return task(forget, retain, tau, retain_level=3.3, forget_batch=3, retain_batch=5)
 
 
-class Words(nn.Module):
-    """A causal language model that is float64 throughout (transformers' Llama has float32 inside)."""
+def lora() -> nn.Module:
+    """Trained and frozen parameters, the same on every process."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return adapted(llama(), 2, 0.05)
 
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            self.embedding = nn.Embedding(32, 6)
-            self.blocks = nn.ModuleList(
-                [nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 6)) for _ in range(2)]
-            )
-            self.head = nn.Linear(6, 32)
 
-    def forward(self, input_ids, attention_mask, use_cache):
-        hidden = self.embedding(input_ids) * attention_mask[..., None]
-        for block in self.blocks:
-            seen = hidden.cumsum(1) / torch.arange(1, hidden.shape[1] + 1)[:, None].to(hidden)
-            hidden = hidden + block(seen)
-        return CausalLMOutput(logits=self.head(hidden))
+def kinked() -> nn.Module:
+    """A convolution, BatchNorm, ReLU and max-pool: masks that probes hold."""
+    with torch.random.fork_rng():
+        return cnn(nn.ReLU, nn.MaxPool2d)
 
 
 WORLDS: dict[str, tuple[Callable, Callable]] = {
     "images": (net, image_task),
+    "kinks": (kinked, image_task),
     "words": (Words, text_task),
     "llama": (llama, text_task),
+    "lora": (lora, text_task),
 }
 METHODS = {  # few steps in each loop: what costs time here is that processes wait for each other
     "printed": OFMU.paper(inner_steps=2, inner_lr=0.05, outer_lr=0.05, rho=0.1),
@@ -192,20 +187,25 @@ RUNS = [  # what runs on which engine, with which derivatives, how many samples 
     ("images", "default", "ddp", "differences", 2, BOTH),
     ("images", "printed", "fsdp2", "differences", None, BOTH),
     ("images", "default", "fsdp2", "differences", 2, BOTH),
+    ("images", "printed", "ddp", "auto", None, BOTH),
+    ("kinks", "printed", "ddp", "differences", None, BOTH),
+    ("kinks", "printed", "fsdp2", "differences", 2, BOTH),
     ("words", "printed", "ddp", "exact", 1, BOTH),
     ("words", "text preset", "ddp", "differences", None, BOTH),
     ("words", "printed", "fsdp2", "differences", None, BOTH),
     ("llama", "printed", "ddp", "exact", None, BOTH[:1]),
     ("llama", "text preset", "fsdp2", "differences", None, BOTH[:1]),
+    ("lora", "printed", "fsdp2", "differences", None, BOTH[:1]),
 ]
 
 
 def moved(processes: Processes, kind: tuple, dtype: torch.dtype, alone: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """(θ₀, θ) of three outer iterations, whole; the single process runs every batch at once."""
-    world, method, engine, products, micro, _ = kind
+    world, method, engine, derivatives, micro, _ = kind
+    products, scheme = ("differences", "auto") if derivatives == "auto" else (derivatives, "central")
     module, given = WORLDS[world][0]().to(dtype), WORLDS[world][1](dtype)
     where = ("none", products) if alone else (engine, products)
-    return runs.moved(module, given, METHODS[method], processes, *where, micro=None if alone else micro)
+    return runs.moved(module, given, METHODS[method], processes, *where, scheme, None if alone else micro)
 
 
 def agree(processes: Processes, folder: Path) -> None:
@@ -292,6 +292,20 @@ def whole(processes: Processes, folder: Path) -> None:
     assert (whole_state(module, processes) is None) == (processes.rank == 1)
 
 
+def prepared(processes: Processes, folder: Path) -> None:
+    """What Accelerate has prepared is taken as it is, and steps as the module itself does."""
+    made = Accelerator(cpu=True).prepare(net())
+    assert isinstance(made, DistributedDataParallel)
+    ends = []
+    for module in (made, net()):
+        oracle = parallel_oracle(module, processes, "ddp")
+        taken = list(unlearn(image_task(torch.float64), METHODS["printed"], oracle, 2))
+        assert len(taken) == 2
+        ends.append(copy_of(oracle.params))
+    assert alike(*ends)
+    assert not alike(ends[0], copy_of(list(net().parameters())))
+
+
 def together_or_not(processes: Processes, folder: Path) -> None:
     """An error of one process is an error of all."""
     divisor = 1 - processes.rank
@@ -304,7 +318,7 @@ def together_or_not(processes: Processes, folder: Path) -> None:
 
 
 def small_cases(processes: Processes, folder: Path) -> None:
-    for case in (refusals, whole, together_or_not, resume):
+    for case in (refusals, whole, prepared, together_or_not, resume):
         case(processes, folder)
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from ofmu.benchmarks.convergence import convex, network, studies
-from ofmu.benchmarks.convergence.page import write
+from ofmu.benchmarks.convergence.page import _over_inner, write
 from ofmu.benchmarks.convergence.problems import Blobs, Draws, Point, Quadratic
-from ofmu.benchmarks.convergence.rates import added_by_noise, estimate, geometric, log_spaced, slope
+from ofmu.benchmarks.convergence.rates import added_by_noise, estimate, geometric, log_spaced, noise_floors, slope
 from ofmu.benchmarks.convergence.runs import anchored, ascended, follow, theta
 
 SMALL = Quadratic.random(0, d=4, rank=2, flattest=0.3)
 CONVEX = convex.Size(2, (0, 1), 3, (2, 3), (1.0, 2.0), (1e-2, 1e-1), 4)
-NETWORK = network.Size(2, (0, 1), 3, (2, 3), (1e-2, 1e-1), (1, 2), 2)
+NETWORK = network.Size(2, (0, 1), 4, (2, 3), (1e-2, 1e-1), (1, 2), 2, (0, 1))
 
 
 def ended(q, T, K, rho=0.5):
@@ -47,6 +47,26 @@ def test_noise_that_some_run_does_not_show_is_left_out_of_the_slope():
     found = added_by_noise([1.0, 10.0, 100.0], [[-1.0, 2.0, 20.0], [0.1, 1.0, 10.0]])
     assert found["slope"].mean == pytest.approx(1)
     assert found["added"][0].mean == pytest.approx(-0.45)
+
+
+def test_what_noise_adds_is_compared_with_what_it_added_before():
+    quiet, loud = [5.0] * 8, [9.0] * 4 + [7.0] * 2 + [6.0] * 2  # adds 2 in the third quarter, 1 in the last
+    found = noise_floors([1.0, 2.0], [[quiet, [5.5] * 8, loud]] * 2)
+    assert [row.mean for row in found["added"]] == pytest.approx([0.5, 1.5])
+    assert found["later"].mean == pytest.approx(0.5)
+    assert noise_floors([1.0], [[quiet, quiet]])["later"] is None
+
+
+def test_slopes_over_the_inner_steps_are_printed():
+    point = {"mean": 1.0, "low": None, "high": None, "n": 1}
+    falling = [{**point, "mean": T**-2.0} for T in (1, 4)]
+    names = ("gap", "gradient", "stationarity", "bilevel")
+    rows = {T: {name: {"curve": [row]} for name in names} for T, row in zip("14", falling, strict=True)}
+    ends = {"T": [1, 4]} | dict.fromkeys(names, falling)
+    net = {"k": [9], "T": {"1": {"mean": [point]}, "4": {"mean": [{**point, "mean": 0.25}]}}}
+    text = _over_inner({"over K": {"k": [8], "T": rows}, "over T": ends}, {"over K": net})
+    assert "| convex, K = 8 | F − F* | 1 … 4 | -2.00 | -2 |" in text
+    assert "| network, K = 9 | (1/K) Σ ‖∇F‖² | 1 … 4 | -1.00 | -1 |" in text
 
 
 def test_log_spacing_ends_where_it_should():
@@ -119,7 +139,7 @@ def test_the_smallest_run_from_end_to_end(tmp_path, monkeypatch):
     write(studies.measure(True, lambda _: None), tmp_path, "command", "here")
     page = (tmp_path / "convergence.md").read_text()
     assert "command" in page
-    assert page.count("## ") == 7
+    assert page.count("## ") == 8
     saved = json.loads((tmp_path / "convergence.json").read_text())
     assert saved["convex"]["over K"]["k"][-1] == 3
-    assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 200_000
+    assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 300_000

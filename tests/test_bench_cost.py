@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +11,16 @@ from ofmu.benchmarks.convergence.studies import plain
 from ofmu.benchmarks.cost import bare, timing
 from ofmu.benchmarks.cost.cheaper import cheaper_ways
 from ofmu.benchmarks.cost.counting import counted
-from ofmu.benchmarks.cost.measure import measure
+from ofmu.benchmarks.cost.measure import Bench, measure, recipe_rows
 from ofmu.benchmarks.cost.memory import peak
-from ofmu.benchmarks.cost.operations import BACKENDS, RATE, T, derivatives, printed
+from ofmu.benchmarks.cost.operations import BACKENDS, PHI, RATE, T, derivatives, printed
 from ofmu.benchmarks.cost.page import write
 from ofmu.benchmarks.cost.workloads import Workload, cnn, llama
 from ofmu.core.oracle import TorchOracle
 from ofmu.engine.loop import unlearn
 from ofmu.tasks import TensorSamples
+
+T_PRINTED = f"printed iteration, T = {T}"
 
 
 def tiny() -> Workload:
@@ -122,9 +125,43 @@ def test_the_language_workloads_have_answers_of_one_length():
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_a_workload_may_limit_its_backends(tmp_path):
+    w = replace(tiny(), backends={"differences, forward": True, "differences, auto": False})
+    command = "python benchmarks/cost.py --only limited"
+    row = {**plain(measure(w, 1)), "command": command, "recipe command": command, "environment": "here"}
+    write([row], tmp_path)
+    measured = {(o["backend"], o["operation"]): o for o in row["operations"]}
+    assert {backend for backend, _ in measured} == set(w.backends)
+    assert ("differences, auto", T_PRINTED) not in measured
+    assert measured["differences, forward", T_PRINTED]["forwards"] == 32
+    assert 0 < measured["differences, forward", PHI]["error"] < 1e-2  # against exact ones, which are not listed
+    page = (tmp_path / "cost.md").read_text()
+    chosen = page.split("| differences, auto | ∇Φ |")[1].split("\n")[0]
+    assert chosen.split(" | ")[1] == str(measured["differences, auto", PHI]["forwards"])  # its minimum
+    assert "≤ 35.2 G" in page
+    assert "≤ 50.4 G" not in page
+
+
+def test_the_default_recipe_is_measured_as_it_runs_and_with_both_terms(tmp_path):
+    w = tiny()
+    rows = plain(recipe_rows(Bench(w, 1)))
+    found = {(row["recipe"], row["backend"]): row for row in rows}
+    assert list(found) == [
+        ("as it runs", "first order"),
+        ("with both terms", "exact"),
+        ("with both terms", "differences, auto"),
+    ]
+    first, both = list(found.values())[:2]
+    assert (first["ascents"], first["outer steps"]) == (1, 5)
+    assert first["counted"] == pytest.approx(6)  # a gradient each
+    assert both["counted"] > 2 * first["counted"]
+    assert min(row["memory"] for row in rows) > 0.9  # a gradient is among it
+
+
 @pytest.mark.slow
 def test_the_smallest_run_from_end_to_end(tmp_path):
-    row = {**plain(measure(tiny(), 1)), "command": "python benchmarks/cost.py --only cnn", "environment": "here"}
+    command = "python benchmarks/cost.py --only cnn"
+    row = {**plain(measure(tiny(), 1)), "command": command, "recipe command": command, "environment": "here"}
     write([{**row, "name": "another"}], tmp_path)
     write([row], tmp_path)
     assert [w["name"] for w in json.loads((tmp_path / "cost.json").read_text())["workloads"]] == [
@@ -134,6 +171,11 @@ def test_the_smallest_run_from_end_to_end(tmp_path):
     page = (tmp_path / "cost.md").read_text()
     assert "| exact | printed iteration, T = 5 |" in page
     assert "≤ 35.2 G" in page
+    assert "≤ 57.6 G" in page
+    write([{"name": row["name"], "recipe": row["recipe"][:1], "recipe command": "later"}], tmp_path)
+    again = (tmp_path / "cost.md").read_text()
+    assert "    later\n" in again
+    assert again.count("| with both terms |") == page.count("| with both terms |") // 2
     names = {
         o["operation"] for o in json.loads((tmp_path / "cost.json").read_text())["workloads"][0]["operations"]
     }

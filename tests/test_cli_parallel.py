@@ -46,22 +46,25 @@ def test_two_processes_write_the_model_of_one_and_stop_and_resume_together(tmp_p
         assert text in said
 
 
+LAUNCHERS = {
+    "torchrun": ("torch.distributed.run", "--nproc_per_node", "2", "--master_port"),
+    # --multi_gpu, since --cpu starts one process whatever is asked for; without a GPU they run on the CPU
+    "accelerate launch": (
+        "accelerate.commands.launch",
+        *("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", "--main_process_port"),
+    ),
+}
+
+
 @pytest.mark.slow
-def test_torchrun_starts_it_and_a_single_process_does_not_take_it_over(tmp_path, capfd):
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_starts_it_and_a_single_process_does_not_take_it_over(launcher, tmp_path, capfd):
     import subprocess
 
     world = image_world(tmp_path)
     words = world.arguments(tmp_path / "out", *STEPS)
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--master_port",
-        str(free_port()),
-        "-m",
-        "ofmu",
-    ]
+    launch = ["-m", *LAUNCHERS[launcher], str(free_port()), "-m", "ofmu"]
     variables = {k: v for k, v in environment(0, 2, 0).items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     done = subprocess.run([sys.executable, *launch, *words], env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""SiLU with its derivatives in closed form, where a graph is differentiated again.
+"""Operations whose higher derivatives torch takes slowly (SiLU) or wrongly (layer and instance normalisation).
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
 on a small CNN that is a third of what double backward holds, and a tenth of its time. With σ the logistic
@@ -7,11 +7,16 @@ function, m = 1 − 2σ and d = σ(1 − σ),
     s(x) = xσ,    s'(x) = σ + xd,    s''(x) = d (2 + xm),    s'''(x) = d (3m + x (1 − 6d)),
 
 and every backward needs x and what comes in alone.
+
+The double backward of layer and of instance normalisation takes mean and deviation for constants
+(github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent to a third. That
+of group normalisation is right, and both are group normalisations: of one group, and of a group for each channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -83,14 +88,48 @@ def _third(x: Tensor) -> Tensor:
     return s.mul_(-6).add_(3).addcmul_(x, d.mul(-6).add_(1)).mul_(d)
 
 
-def silu(x: Tensor) -> Tensor:
-    """SiLU, differentiable as often as wanted."""
-    found: Tensor = _SiLU.apply(x)
+def silu(x: Tensor, inplace: bool = False) -> Tensor:
+    """SiLU, differentiable as often as wanted; in place it is torch's own."""
+    found: Tensor = F.silu(x, inplace=True) if inplace else _SiLU.apply(x)
     return found
 
 
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Layer normalisation with right third derivatives."""
+    found = F.group_norm(x.reshape(-1, 1, math.prod(shape)), 1, eps=eps).view_as(x)
+    found = found if weight is None else found * weight
+    return found if bias is None else found + bias
+
+
+def instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Instance normalisation with right third derivatives; by running statistics it is torch's own."""
+    if not use_input_stats:
+        return F.instance_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    return F.group_norm(x, x.shape[1], weight, bias, eps)
+
+
+OURS: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.silu: silu,
+    F.layer_norm: layer_norm,
+    F.instance_norm: instance_norm,
+}
+
+
 class Closed(TorchFunctionMode):
-    """A context in which SiLU is ours. needed: whether the first pass met one; else later ones may do without."""
+    """A context in which `OURS` take torch's place. needed: whether the first pass met one; else later ones may do
+    without.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,10 +138,9 @@ class Closed(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is not F.silu or (kwargs or {}).get("inplace") or len(args) != 1:
-            return func(*args, **(kwargs or {}))
-        self.needed = True
-        return silu(args[0])
+        if func in OURS:
+            self.needed, func = True, OURS[func]
+        return func(*args, **(kwargs or {}))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)

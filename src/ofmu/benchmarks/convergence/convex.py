@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .problems import FAR, Point, Quadratic
-from .rates import added_by_noise, estimate, geometric, log_spaced, slopes, typical
+from .rates import estimate, geometric, log_spaced, noise_floors, slopes, typical
 from .runs import Measure, Numbers, anchored, ascended, follow, theta
 
 INNER_LR = 0.5  # half of 1/L_Φ
@@ -224,13 +224,15 @@ def _spectral_radius(q: Quadratic, T: int, lr: float, rho: float) -> float:
 def noise(size: Size, say: Say) -> Rows:
     """Gradient noise of variance σ²: what it adds to the floor of F − F*, mean over the last half of the run."""
     T, K = size.T[1], size.noisy
-    added: list[list[float]] = []
+    runs: list[list[list[float]]] = []
     for seed, q in enumerate(quadratics(size)):
         say(f"convex: noise, T = {T}, instance {seed}")
         method = q.problem().printed(T=T, inner_lr=INNER_LR, outer_lr=outer_lr(q, 1.0), rho=1.0)
-        tails = []
-        for s2 in (0.0, *size.sigma2):
-            gaps = follow(q.problem(), method, K, measured(q, T, 1.0), sigma=math.sqrt(s2), seed=seed)["gap"]
-            tails.append(sum(gaps[K // 2 :]) / len(gaps[K // 2 :]))
-        added.append([tail - tails[0] for tail in tails[1:]])
-    return {"T": T, "sigma2": list(size.sigma2)} | added_by_noise(size.sigma2, added)
+        measure = measured(q, T, 1.0)
+        runs.append(
+            [
+                follow(q.problem(), method, K, measure, sigma=math.sqrt(s2), seed=seed)["gap"]
+                for s2 in (0.0, *size.sigma2)
+            ]
+        )
+    return {"sigma2": list(size.sigma2), "T": {str(T): noise_floors(size.sigma2, runs)}}

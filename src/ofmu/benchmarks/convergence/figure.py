@@ -1,4 +1,4 @@
-"""The convergence figure: eight small panels, drawn from the results alone."""
+"""The convergence figure: ten small panels, drawn from the results alone."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GUIDE: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (1, 
 
 def draw(results: dict[str, Any], path: Path) -> Path:
     """Write the figure as a PNG."""
-    with figure(14.0, 7.2, "convergence") as made:
+    with figure(17.0, 7.2, "convergence") as made:
         spread_out(made)
-        panels = made.subplots(2, 4).flatten()
+        panels = made.subplots(2, 5).flatten()
         for axes, panel in zip(panels, PANELS, strict=True):
             quiet(axes, "y")
             axes.set_xscale("log")
@@ -81,9 +81,28 @@ def _convex_limits(axes: Axes, results: dict[str, Any]) -> None:
     names = {"gap": "F − F*", "stationarity": "‖∇Φ‖² after the inner loop", "bilevel": "‖θ′ − θ bi-level‖²"}
     for colour, (name, label) in zip(COLOURS, names.items(), strict=False):
         axes.plot(rows["T"], [r["mean"] for r in rows[name]], color=colour, linewidth=1.6, label=label)
-    _guide(axes, rows["T"], rows["gap"][0]["mean"], -2, "1/T²")
+    _guide(axes, rows["T"], rows["gap"][0]["mean"], -2, "K/T²")
     axes.set_ylim(1e-12, 1)
     _named(axes, "Convex: what is left as K → ∞", "inner steps T", "")
+
+
+def _convex_inner(axes: Axes, results: dict[str, Any]) -> None:
+    rows = results["convex"]["over K"]
+    names = {"gap": "F − F*", "gradient": "‖∇F‖²", "stationarity": "‖∇Φ‖² after the inner loop"}
+    ts = [T for T in rows["T"] if T != "0"]
+    for colour, (name, label) in zip(COLOURS, names.items(), strict=False):
+        _band(axes, [int(T) for T in ts], [rows["T"][T][name]["curve"][-1] for T in ts], colour, label)
+    _guide(axes, [int(T) for T in ts], rows["T"][ts[0]]["gap"]["curve"][-1]["mean"], -2, "K/T²")
+    _named(axes, f"Convex: over T at K = {rows['k'][-1]}", "inner steps T", "")
+
+
+def _network_inner(axes: Axes, results: dict[str, Any]) -> None:
+    rows = results["network"]["over K"]
+    ts = [T for T in rows["T"] if T != "0"]
+    means = [rows["T"][T]["mean"][-1] for T in ts]
+    _band(axes, [int(T) for T in ts], means, OFMU_COLOUR, "(1/K) Σ ‖∇F‖²")
+    _guide(axes, [int(T) for T in ts], means[0]["mean"], -1, "1/T")
+    _named(axes, f"Network: over T at K = {rows['k'][-1]}", "inner steps T", "")
 
 
 def _convex_both(axes: Axes, results: dict[str, Any]) -> None:
@@ -115,17 +134,17 @@ def _network_fixed(axes: Axes, results: dict[str, Any]) -> None:
 
 
 def _noise(axes: Axes, results: dict[str, Any]) -> None:
-    for colour, name, label in (
-        (COLOURS[0], "convex", "convex: F − F*"),
-        (COLOURS[1], "network", "network: ‖∇F‖²"),
-    ):
-        rows = results[name]["noise"]
-        kept = [i for i, row in enumerate(rows["added"]) if row["mean"] > 0]
-        if kept:
-            x = [rows["sigma2"][i] for i in kept]
-            _band(axes, x, [rows["added"][i] for i in kept], colour, label)
-            _guide(axes, x, rows["added"][kept[0]]["mean"], 1, "∝ σ²")
-    _named(axes, "What gradient noise adds to the floor", "σ²", "added")
+    colours = iter(COLOURS)
+    for name, label in (("convex", "convex: F − F*"), ("network", "network: ‖∇F‖²")):
+        noise = results[name]["noise"]
+        for T, rows in noise["T"].items():
+            told = [row["mean"] if row["low"] is None else row["low"] for row in rows["added"]]
+            kept = [i for i, low in enumerate(told) if low > 0]  # told apart from nothing
+            if kept:
+                x = [noise["sigma2"][i] for i in kept]
+                _band(axes, x, [rows["added"][i] for i in kept], next(colours), f"{label}, T = {T}")
+                _guide(axes, x, rows["added"][kept[0]]["mean"], 1, "")
+    _named(axes, "What gradient noise adds to the floor\n(dotted: ∝ σ²)", "σ²", "added")
 
 
 def _no_maximiser(axes: Axes, results: dict[str, Any]) -> None:
@@ -146,10 +165,12 @@ def _one_batch(axes: Axes, results: dict[str, Any]) -> None:
 
 PANELS: tuple[Callable[[Axes, dict[str, Any]], None], ...] = (
     _convex_fixed,
+    _convex_inner,
     _convex_limits,
     _convex_both,
     _rho,
     _network_fixed,
+    _network_inner,
     _noise,
     _no_maximiser,
     _one_batch,

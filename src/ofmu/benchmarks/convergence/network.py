@@ -21,7 +21,7 @@ from ...methods import OFMU
 from ...tasks import Batch
 from .convex import Rows, Say
 from .problems import Blobs, Given, noisy
-from .rates import Estimate, added_by_noise, estimate, geometric, log_spaced, slope
+from .rates import Estimate, estimate, geometric, log_spaced, noise_floors, slope
 from .runs import Measure, Numbers, follow
 
 LR, RHO = 0.1, 0.1
@@ -38,10 +38,11 @@ class Size:
     sigma2: tuple[float, ...]
     repairs: tuple[int, ...]
     rounds: int
+    noisy: tuple[int, ...] = (0, 5)  # T
 
 
 FULL = Size(4, (0, 1, 5, 20), 160, (4, 8, 16, 32), (1e-3, 1e-2, 1e-1), (1, 5, 20), 40)
-SMOKE = Size(2, (0, 2), 8, (2, 4), (1e-3, 1e-2), (1, 3), 5)
+SMOKE = Size(2, (0, 2), 8, (2, 4), (1e-3, 1e-2), (1, 3), 5, (0, 2))
 
 
 def run(blobs: Blobs, T: int, K: int, sigma2: float = 0.0, seed: int = 0) -> list[float]:
@@ -88,17 +89,16 @@ def together(size: Size, say: Say) -> Rows:
 
 
 def noise(size: Size, say: Say) -> Rows:
-    """What noise of variance σ² adds to the mean of ‖∇F‖² over a run's last half, T = 0 (descent of F)."""
-    added = []
-    for seed in range(size.seeds):
-        say(f"network: noise, seed {seed}")
-        blobs = Blobs.random(seed)
-        tails = []
-        for s2 in (0.0, *size.sigma2):
-            values = run(blobs, 0, size.K, s2, seed)
-            tails.append(sum(values[size.K // 2 :]) / len(values[size.K // 2 :]))
-        added.append([tail - tails[0] for tail in tails[1:]])
-    return {"sigma2": list(size.sigma2)} | added_by_noise(size.sigma2, added)
+    """What noise of variance σ² adds to the mean of ‖∇F‖² over a run's last half; T = 0 is descent of F."""
+    rows: Rows = {"sigma2": list(size.sigma2), "T": {}}
+    for T in size.noisy:
+        runs = []
+        for seed in range(size.seeds):
+            say(f"network: noise, T = {T}, seed {seed}")
+            blobs = Blobs.random(seed)
+            runs.append([run(blobs, T, size.K, s2, seed) for s2 in (0.0, *size.sigma2)])
+        rows["T"][str(T)] = noise_floors(size.sigma2, runs)
+    return rows
 
 
 # ---- where Φ has no maximiser, and how many outer steps an inner loop needs

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...report.scores import write_text
 from .figure import draw
+from .rates import slope
 
 Row = dict[str, Any]
 
@@ -26,9 +27,10 @@ def page(results: Row, command: str, environment: str) -> str:
     convex, network = results["convex"], results["network"]
     blocks = [
         "# Convergence of OFMU, measured",
-        f"    {command}\n\n{environment}. Means with 95 % intervals over {convex['settings']['seeds']} random "
-        "problems (geometric where values span orders of magnitude). What the numbers mean: docs/convergence.md.",
-        "![The eight panels](convergence.png)",
+        f"    {command}\n\n{_later(results)}{environment}. Means with 95 % intervals over "
+        f"{convex['settings']['seeds']} random problems (geometric where values span orders of magnitude). "
+        "What the numbers mean: docs/convergence.md.",
+        "![The ten panels](convergence.png)",
         "## Convex: concave quadratic Φ of rank 10 in 20 dimensions, strongly convex L_r, β = 0, ρ = 1",
         _convex(convex),
         _together(convex),
@@ -37,7 +39,9 @@ def page(results: Row, command: str, environment: str) -> str:
         _rho(convex),
         "## Small tanh network, smooth bounded forget loss, β = 0, ρ = 0.1",
         _network(network),
-        "## Gradient noise of variance σ²",
+        "## Over T at fixed K",
+        _over_inner(convex, network),
+        "## Gradient noise of variance σ², added to every gradient",
         _noise(convex, network),
         "## One batch in both factors of ∇‖∇Φ‖²",
         _batch(network),
@@ -47,6 +51,12 @@ def page(results: Row, command: str, environment: str) -> str:
         _no_maximiser(network),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _later(results: Row) -> str:
+    """The commands that measured parts of it anew."""
+    commands: dict[str, str] = results.get("measured again", {})
+    return "".join(f"{part}, measured again:\n\n    {how}\n\n" for part, how in commands.items())
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -136,12 +146,44 @@ def _network(network: Row) -> str:
     return _table(["T", f"(1/K) Σ ‖∇F‖², K = {K}", "‖∇F‖² at the end", "slope over K"], table)
 
 
+def _over_inner(convex: Row, network: Row) -> str:
+    """The slopes of geometric means, which are the means of the slopes."""
+    names = {
+        "gap": "F − F*",
+        "gradient": "‖∇F‖²",
+        "stationarity": "‖∇Φ‖² after the inner loop",
+        "bilevel": "‖θ′ − θ bi-level‖²",
+    }
+    finite, ends, nets = convex["over K"], convex["over T"], network["over K"]
+    inner = [T for T in finite["T"] if T != "0"]
+    runs = {n: [finite["T"][T][n]["curve"][-1] for T in inner] for n in names}
+    table = [_sloped(f"convex, K = {finite['k'][-1]}", names[n], inner, row, "-2") for n, row in runs.items()]
+    for low, high in ((1, 16), (16, 256)):
+        kept = [i for i, T in enumerate(ends["T"]) if low <= T <= high]
+        for n in ("gap", "stationarity", "bilevel"):
+            ts, row = [ends["T"][i] for i in kept], [ends[n][i] for i in kept]
+            if len(kept) > 1:
+                table.append(_sloped("convex, K → ∞ (closed form)", names[n], ts, row, "-2"))
+    inner = [T for T in nets["T"] if T != "0"]
+    means = [nets["T"][T]["mean"][-1] for T in inner]
+    if len(inner) > 1:
+        table.append(_sloped(f"network, K = {nets['k'][-1]}", "(1/K) Σ ‖∇F‖²", inner, means, "-1"))
+    return _table(["problem", "what", "T", "slope over T", "claimed of F, ∇F"], table)
+
+
+def _sloped(problem: str, name: str, ts: Sequence[Any], row: Sequence[Row], claimed: str) -> list[str]:
+    found = f"{slope([float(T) for T in ts], [r['mean'] for r in row]):.2f}" if len(ts) > 1 else "–"
+    return [problem, name, f"{ts[0]} … {ts[-1]}", found, claimed if "F" in name else "–"]
+
+
 def _noise(convex: Row, network: Row) -> str:
     table = []
-    for name, rows in (("convex: F − F*", convex["noise"]), ("network: ‖∇F‖²", network["noise"])):
-        values = ", ".join(f"{s:g}: {_e(rows['added'][i])}" for i, s in enumerate(rows["sigma2"]))
-        table.append([name, values, _e(rows["slope"])])
-    return _table(["what", "added to the floor, by σ²", "slope"], table)
+    for name, noise in (("convex: F − F*", convex["noise"]), ("network: ‖∇F‖²", network["noise"])):
+        for T, rows in noise["T"].items():
+            values = ", ".join(f"{s:g}: {_e(rows['added'][i])}" for i, s in enumerate(noise["sigma2"]))
+            table.append([name, T, values, _e(rows["slope"]), _e(rows["later"])])
+    head = ["what", "T", "added to the floor, by σ²", "slope over σ²", "last quarter over the third, largest σ²"]
+    return _table(head, table)
 
 
 def _batch(network: Row) -> str:

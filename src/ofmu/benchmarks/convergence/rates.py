@@ -72,6 +72,24 @@ def added_by_noise(sigma2: Sequence[float], added: Sequence[Sequence[float]]) ->
     return {"added": [typical(c) for c in columns], "slope": fit}
 
 
+def noise_floors(sigma2: Sequence[float], runs: Sequence[Sequence[Sequence[float]]]) -> dict[str, Any]:
+    """What noise adds to a measure, given by step: of each run a row without noise, then one per σ².
+
+    added, slope: over the last half, see `added_by_noise`. later: at the largest σ², what is added in the last
+    quarter over what is in the third (None where some run does not show it): 1 where it does not shrink with K.
+    """
+    added = [[_part(row, 2, 4) - _part(run[0], 2, 4) for row in run[1:]] for run in runs]
+    quarters = [[_part(run[-1], q, q + 1) - _part(run[0], q, q + 1) for q in (2, 3)] for run in runs]
+    shown = all(min(pair) > 0 for pair in quarters)
+    later = geometric([pair[1] / pair[0] for pair in quarters]) if shown else None
+    return added_by_noise(sigma2, added) | {"later": later}
+
+
+def _part(row: Sequence[float], start: int, end: int) -> float:
+    """The mean from one quarter to another."""
+    return statistics.fmean(row[len(row) * start // 4 : len(row) * end // 4])
+
+
 def log_spaced(most: int, per_decade: int = 6) -> list[int]:
     """1 … most, about evenly spaced on a log scale."""
     count = max(2, round(per_decade * math.log10(most)) + 1) if most > 1 else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -10,32 +11,48 @@ from . import convex, network
 from .convex import Rows, Say
 
 
-def measure(smoke: bool, say: Say) -> Rows:
-    """{"convex": …, "network": …}: numbers, lists, and estimates as {mean, low, high, n}."""
+def studies(smoke: bool, say: Say) -> dict[str, dict[str, Callable[[], Rows]]]:
+    """What is measured, by problem and name."""
     c = convex.SMOKE if smoke else convex.FULL
     n = network.SMOKE if smoke else network.FULL
-    found = {
+    return {
         "convex": {
-            "settings": c,
-            "over K": convex.fixed_inner(c, say),
-            "over T": convex.limits(c),
-            "T = K": convex.together(c, say),
-            "other reading": convex.other_reading(c, say),
-            "large rho": convex.penalty_to_infinity(c, say),
-            "growing rho": convex.growing(c, say),
-            "noise": convex.noise(c, say),
+            "settings": lambda: asdict(c),
+            "over K": lambda: convex.fixed_inner(c, say),
+            "over T": lambda: convex.limits(c),
+            "T = K": lambda: convex.together(c, say),
+            "other reading": lambda: convex.other_reading(c, say),
+            "large rho": lambda: convex.penalty_to_infinity(c, say),
+            "growing rho": lambda: convex.growing(c, say),
+            "noise": lambda: convex.noise(c, say),
         },
         "network": {
-            "settings": n,
-            "over K": network.fixed_inner(n, say),
-            "T = K": network.together(n, say),
-            "noise": network.noise(n, say),
-            "repairs": network.repairs(n, say),
-            "no maximiser": network.no_maximiser(n, say),
-            "one batch": network.one_batch_bias(n, say),
+            "settings": lambda: asdict(n),
+            "over K": lambda: network.fixed_inner(n, say),
+            "T = K": lambda: network.together(n, say),
+            "noise": lambda: network.noise(n, say),
+            "repairs": lambda: network.repairs(n, say),
+            "no maximiser": lambda: network.no_maximiser(n, say),
+            "one batch": lambda: network.one_batch_bias(n, say),
         },
     }
-    return plain(found)
+
+
+def measure(smoke: bool, say: Say, only: Collection[str] = ()) -> Rows:
+    """{"convex": …, "network": …}: numbers, lists, and estimates as {mean, low, high, n}.
+
+    only: parts such as "network/noise" (none: all); settings are always there.
+    """
+    return plain(
+        {
+            problem: {
+                name: study()
+                for name, study in parts.items()
+                if not only or name == "settings" or f"{problem}/{name}" in only
+            }
+            for problem, parts in studies(smoke, say).items()
+        }
+    )
 
 
 def plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ...core import vectors
-from ...core.oracle import TorchOracle
-from ...engine.loop import unlearn
+from ...engine.loop import Event, unlearn
+from ...methods import OFMU
 from . import bare
 from .cheaper import cheaper_ways
 from .counting import counted
@@ -24,7 +24,7 @@ from .operations import (
     engine_step,
     plain_descent,
     printed,
-    recipe,
+    recipes,
 )
 from .timing import Action, Ratio, interleaved
 from .workloads import Workload
@@ -77,7 +77,7 @@ def measure(w: Workload, repeats: int) -> Rows:
         for row in _backend(bench, b, found["gradient bytes"], exact)
     ]
     found["engine"] = _engine(bench)
-    found["recipe"] = _recipe(bench) if w.backends is None else {}
+    found["recipe"] = recipe_rows(bench) if w.backends is None else []
     found["cheaper"] = cheaper_ways(w, bench.ratios) if w.backends is None else []
     return found
 
@@ -157,25 +157,32 @@ def _engine(bench: Bench) -> Rows:
     }
 
 
-def _recipe(bench: Bench) -> Rows:
-    """One outer iteration of the default recipe: time, and the sample-gradients that its steps need."""
-    w, rows = bench.w, {}
-    for backend in (BACKENDS["exact"], BACKENDS["differences, auto"]):
-        bench.reset()
-        oracle = backend.make(w)
-        event = next(unlearn(w.task(), recipe(w), oracle, 1))
-        bench.reset()
+def recipe_rows(bench: Bench) -> list[Rows]:
+    """One outer iteration of the default recipe, with both terms and as it runs: time, memory, and the
+    sample-gradients that its steps need, in batches.
+    """
+    w, rows = bench.w, []
+    assert w.batches
+    unit = peak(bench.unit)
+    for name, method in recipes(w).items():
+        for backend in ("exact", "differences, auto") if method.curved else ("exact",):
 
-        def iterate(backend: Backend = backend) -> TorchOracle:
-            made = backend.make(w)
-            next(unlearn(w.task(), recipe(w), made, 1))
-            return made
+            def iterate(method: OFMU = method, backend: str = backend) -> Event:
+                return next(unlearn(w.task(), method, BACKENDS[backend].make(w), 1))
 
-        rows[backend.name] = {
-            "gradients": bench.ratios({"": iterate})[""],
-            "counted": event.cost / len(w.forget),
-            "ascents": event.log.numbers["ascents"],
-            "outer steps": event.log.numbers["repairs"],
-        }
+            bench.reset()
+            event = iterate()
+            bench.reset()
+            rows.append(
+                {
+                    "recipe": name,
+                    "backend": backend if method.curved else "first order",
+                    "gradients": bench.ratios({"": iterate})[""],
+                    "memory": peak(iterate) / unit,
+                    "counted": event.cost / len(w.forget),
+                    "ascents": event.log.numbers["ascents"],
+                    "outer steps": event.log.numbers["repairs"],
+                }
+            )
     bench.reset()
     return rows

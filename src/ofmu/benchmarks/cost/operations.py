@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ...core import vectors
 from ...core.inner import inner, penalty_gradient
 from ...core.oracle import Products, Scheme, TorchOracle
+from ...core.schedule import Relative
 from ...engine.loop import unlearn
 from ...losses import NLL
 from ...methods import OFMU, Descent, Scalarised
@@ -85,7 +86,7 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
         Operation(PHI, lambda: inner(oracle, forget, retain).gradient(BETA), backend.phi),
         Operation(OUTER, outer, backend.outer),
     ]
-    if backend.iterated if w.backends is None else w.backends[backend.name]:
+    if backend.iterated if w.backends is None else w.backends.get(backend.name, False):
         step = _iteration(w, printed(), oracle)
         found.append(Operation(f"printed iteration, T = {T}", step, backend.printed))
     return found
@@ -96,10 +97,19 @@ def printed(steps: int = T) -> OFMU:
     return OFMU.paper(inner_steps=steps, inner_lr=RATE, outer_lr=RATE)
 
 
-def recipe(w: Workload) -> OFMU:
-    """The default recipe for the workload's kind of data, with five outer steps, so that its work is known."""
-    method = OFMU.text(1e-4) if w.kind == "text" else OFMU()
-    return replace(method, rounds=None, repair=(5, 5), slack=None)
+def recipes(w: Workload) -> dict[str, OFMU]:
+    """The default for the workload's kind of data as it runs (β = 0, no penalty), and with both terms.
+
+    Five outer steps each, so that their work is known; of images, the rounds after the head start.
+    """
+    runs = OFMU.text(1e-4) if w.kind == "text" else OFMU.safeguarded(1e-4)
+    both = replace(runs, beta=0.1, penalty=Relative()) if w.kind == "text" else OFMU()
+    return {"as it runs": _five(runs), "with both terms": _five(both)}
+
+
+def _five(method: OFMU) -> OFMU:
+    """Five outer steps, and no exit."""
+    return replace(method, rounds=None, repair=(5, 5), slack=None, settled=False)
 
 
 def plain_descent() -> Method:

@@ -11,8 +11,14 @@ from ...report.scores import write_text
 
 Row = dict[str, Any]
 PRINTED = "printed iteration"
-# the least and the most times that: what one printed iteration may cost
-TIME_MARKS = {"differences, forward": (32, 1.1), "mixed": (42, 1.2), "exact": (42, 1.2)}
+# what one printed iteration may cost: (backend, of what, the least, the most times that)
+TIME_MARKS = (
+    ("differences, forward", "", 32, 1.1),
+    ("differences, auto", "", 32, 1.1),
+    ("mixed", "", 42, 1.2),
+    ("exact", ", of its own minimum", 48, 1.2),
+    ("exact", ", of mixed's minimum", 42, 1.2),
+)
 # ∇Φ, times a plain gradient
 MEMORY_MARKS = {
     "differences, forward": 1.3,
@@ -25,10 +31,12 @@ ERROR_MARKS = {"∇Φ": 1e-3, "∇Φ and ∇‖∇Φ‖²": 3e-2}  # of differen
 
 
 def write(rows: Sequence[Row], out: Path) -> None:
-    """OUT/cost.json and OUT/cost.md; workloads that are there already are kept unless they are measured again."""
+    """OUT/cost.json and OUT/cost.md; what is there already is kept unless it is measured again."""
     file = out / "cost.json"
     kept = json.loads(file.read_text(encoding="utf-8"))["workloads"] if file.exists() else []
-    by = {row["name"]: row for row in [*kept, *rows] if "command" in row}
+    by: dict[str, Row] = {}
+    for row in [*kept, *rows]:
+        by[row["name"]] = {**by.get(row["name"], {}), **row}
     merged = [by[name] for name in sorted(by)]
     write_text(file, json.dumps({"workloads": merged}, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "cost.md", page(merged))
@@ -42,10 +50,13 @@ def page(results: Sequence[Row]) -> str:
         "thread; each operation is timed between two plain gradients, in turn with all others; medians of ratios "
         "with 95 % bootstrap intervals. Memory is the most that is allocated at one time during the call, results "
         "included, over the same of a plain gradient; in brackets with the parameters added to both. The error is "
-        "‖found − exact‖ / ‖exact‖ in float32. What the numbers mean: docs/performance.md.",
+        "‖found − exact‖ / ‖exact‖ in float32. Differences need nothing but gradients, so the minimum of auto is "
+        "the number of gradients that its choice takes. What the numbers mean: docs/performance.md.",
     ]
     for w in results:
-        blocks += [_head(w), _operations(w), _engine(w), *([_cheaper(w)] if w["cheaper"] else [])]
+        blocks += [_head(w), _operations(w), _engine(w)]
+        blocks += [_recipe(w)] if w["recipe"] else []
+        blocks += [_cheaper(w)] if w["cheaper"] else []
     blocks += ["## Marks", _marks(results)]
     return "\n\n".join(blocks) + "\n"
 
@@ -114,15 +125,14 @@ def _operations(w: Row) -> str:
     table = []
     for o in w["operations"]:
         whole = (o["bytes"] + w["parameter bytes"]) / (w["gradient bytes"] + w["parameter bytes"])
-        over = "–" if o["least"] is None else f"{o['gradients']['median'] / o['least']:.2f}"
-        least = "–" if o["least"] is None else f"{o['least']:g}"
+        least = o["forwards"] if o["least"] is None else o["least"]
         table.append(
             [
                 o["backend"],
                 o["operation"],
                 _ratio(o["gradients"]),
-                least,
-                over,
+                f"{least:g}",
+                f"{o['gradients']['median'] / least:.2f}",
                 f"{o['memory']:.2f} ({whole:.2f})",
                 f"{o['error']:.0e}" if o["error"] else "–",
                 f"{o['forwards']} / {o['backwards']}",
@@ -142,13 +152,32 @@ def _operations(w: Row) -> str:
 
 
 def _engine(w: Row) -> str:
-    table = [[name, _ratio(r)] for name, r in w["engine"].items()]
-    recipe = [
-        f"- Default recipe, one outer iteration ({name}; {row['ascents']:g} ascents, {row['outer steps']:g} outer "
-        f"steps): {_ratio(row['gradients'])} G, {row['counted']:.1f} G by the derivatives that it asks for."
-        for name, row in w["recipe"].items()
+    return _table(
+        ["engine over the same by hand", "ratio"], [[name, _ratio(r)] for name, r in w["engine"].items()]
+    )
+
+
+def _recipe(w: Row) -> str:
+    table = [
+        [
+            row["recipe"],
+            row["backend"],
+            f"{row['ascents']:g} / {row['outer steps']:g}",
+            _ratio(row["gradients"]),
+            f"{row['counted']:.1f}",
+            "–" if row["memory"] is None else f"{row['memory']:.2f}",
+        ]
+        for row in w["recipe"]
     ]
-    return "\n\n".join(filter(None, [_table(["engine over the same by hand", "ratio"], table), "\n".join(recipe)]))
+    head = [
+        "default recipe, one outer iteration",
+        "derivatives",
+        "ascents / outer steps",
+        "G",
+        "asked for, G",
+        "memory",
+    ]
+    return f"    {w['recipe command']}\n\n{_table(head, table)}"
 
 
 def _cheaper(w: Row) -> str:
@@ -165,14 +194,14 @@ def _marks(results: Sequence[Row]) -> str:
     table = []
     for w in results:
         by = {(o["backend"], o["operation"].split(",")[0]): o for o in w["operations"]}
-        for backend, (least, factor) in TIME_MARKS.items():
+        for backend, of, least, factor in TIME_MARKS:
             if (backend, PRINTED) not in by:
                 continue
             r = by[backend, PRINTED]["gradients"]
             table.append(
                 [
                     w["name"],
-                    f"{PRINTED}, {backend}",
+                    f"{PRINTED}, {backend}{of}",
                     f"≤ {least * factor:.1f} G",
                     _ratio(r),
                     _kept(r, least * factor),

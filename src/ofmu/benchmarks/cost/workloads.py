@@ -104,15 +104,20 @@ def llama(batch: int, length: int, adapter: bool, layers: int = 4) -> Workload:
     """A Llama of a million parameters with eager attention, in full or under an adapter of rank 8."""
     model = from_scratch({**TINY_LLAMA, "num_hidden_layers": layers}, 0, "eager")
     if adapter:
-        loaded = LoadedModel(model, "text", "scratch")
-        model = apply_trainable(loaded, f"lora:{RANK}").module
-        with torch.no_grad():  # an adapter that has just been made has B = 0, and half of its gradients vanish
-            for name, p in model.named_parameters():
-                if "lora_B" in name:
-                    p.normal_(0, 0.02)
+        model = adapted(model, RANK, 0.02)
     forget, retain = (_tokens(batch, length, seed) for seed in (1, 2))
     name = f"Llama with LoRA {RANK}" if adapter else "Llama, eager"
     return Workload(name, "text", True, model.eval(), forget, retain)
+
+
+def adapted(model: nn.Module, rank: int, std: float) -> nn.Module:
+    """The model under an adapter whose B is random: at B = 0, as it is made, half of its gradients vanish."""
+    module = apply_trainable(LoadedModel(model, "text", "scratch"), f"lora:{rank}").module
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if "lora_B" in name:
+                p.normal_(0, std)
+    return module
 
 
 def long_llama(batch: int, length: int) -> Workload:

@@ -74,12 +74,13 @@ class Answers:
         return Batch(torch.as_tensor(list(rows)), {"input_ids": tokens, "attention_mask": mask}, labels)
 
 
-def _answers(n: int, seed: int) -> Answers:
+def answers(n: int, seed: int, vocabulary: int = VOCABULARY) -> Answers:
+    """Random questions of 2 to 4 tokens with answers of 1 to 5."""
     g = torch.Generator().manual_seed(seed)
     prompts = torch.randint(2, 5, (n,), generator=g).tolist()
-    answers = torch.randint(1, 6, (n,), generator=g).tolist()
+    replies = torch.randint(1, 6, (n,), generator=g).tolist()
     rows = [
-        torch.randint(3, VOCABULARY, (p + a,), generator=g).tolist() for p, a in zip(prompts, answers, strict=True)
+        torch.randint(3, vocabulary, (p + a,), generator=g).tolist() for p, a in zip(prompts, replies, strict=True)
     ]
     return Answers(rows, prompts, [f"{seed}/{i}" for i in range(n)])
 
@@ -110,7 +111,7 @@ def _image_task(dtype: torch.dtype) -> Task:
 
 def _text_task(dtype: torch.dtype) -> Task:
     """Forget batches of 3, 3 and 1, answers of 1 to 5 tokens."""
-    streams = Stream(_answers(7, 1), 1), Stream(_answers(11, 2), 2)
+    streams = Stream(answers(7, 1), 1), Stream(answers(11, 2), 2)
     targets = Targets([torch.tensor(5.0)] * 7, "given")
     return Task("text", BASE_LOSSES["text"], *streams, targets, retain_level=4.2, forget_batch=3, retain_batch=5)
 

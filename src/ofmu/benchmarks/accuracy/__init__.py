@@ -1,0 +1,1 @@
+"""How exact OFMU's derivatives are, for every backend on every kind of network, beside dense Hessians."""
