@@ -9,8 +9,8 @@ function, m = 1 − 2σ and d = σ(1 − σ),
 and every backward needs x and what comes in alone.
 
 The double backward of layer and of instance normalisation takes mean and deviation for constants
-(github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent to a third. That
-of group normalisation is right, and both are group normalisations: of one group, and of a group for each channel.
+(github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent to a third.
+That of group normalisation is right, and both are group normalisations: of one group, and of one for each channel.
 """
 
 from __future__ import annotations
