@@ -118,14 +118,14 @@ class Priority:
     """How much forgetting counts against retention: p_k in [0, 1], from `start` to `end` over `over` iterations.
 
     The ascent's rate is multiplied by 2p and the descent's by 2(1 − p), so ½ changes nothing. end None: constant.
-    back: p does not stay at `end`, but returns to `start` over as many iterations, and sets out again.
+    shape: how it gets there. "triangle": linearly, and p does not stay at `end`, but returns to `start` over as
+        many iterations, and sets out again.
     """
 
     start: float = 0.5
     end: float | None = None
     over: int = 10
-    shape: Literal["linear", "cosine"] = "linear"
-    back: bool = False
+    shape: Literal["linear", "cosine", "triangle"] = "linear"
 
     def __post_init__(self) -> None:
         for name, value in (("start", self.start), ("end", self.end)):
@@ -138,8 +138,8 @@ class Priority:
         """p_k."""
         if self.end is None:
             return self.start
-        t = 1 - abs(1 - k / self.over % 2) if self.back else min(k / self.over, 1.0)
-        share = t if self.shape == "linear" else (1 - math.cos(math.pi * t)) / 2
+        t = 1 - abs(1 - k / self.over % 2) if self.shape == "triangle" else min(k / self.over, 1.0)
+        share = (1 - math.cos(math.pi * t)) / 2 if self.shape == "cosine" else t
         return self.start + (self.end - self.start) * share
 
     def factors(self, k: int) -> tuple[float, float]:

@@ -67,7 +67,7 @@ VARIANTS: tuple[Variant, ...] = (
     _prior("fixed, retain first (½ − a)", lambda a: Priority(0.5 - a)),
     _prior("forget → retain", lambda a: Priority(0.5 + a, 0.5 - a, ONE_WAY)),
     _prior("retain → forget", lambda a: Priority(0.5 - a, 0.5 + a, ONE_WAY)),
-    _prior("forget → retain and back", lambda a: Priority(0.5 + a, 0.5 - a, THERE_AND_BACK, back=True)),
+    _prior("forget → retain and back", lambda a: Priority(0.5 + a, 0.5 - a, THERE_AND_BACK, "triangle")),
 )
 
 
