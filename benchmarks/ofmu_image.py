@@ -44,7 +44,7 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "head alone (no rounds)": (replace(OFMU.image(LR), hold=0.0, rounds=0, settled=False), Search()),
     "2 layers, then rounds": (OFMU.image(LR), Search(fixed=2)),
     "rate not raised": (OFMU.image(LR), Search(boost=1.0)),
-    "deeper tops, no restart": (OFMU.image(LR), Search(deepest=1000, kept=0.5)),
+    "deeper tops first": (OFMU.image(LR), Search(deepest=4)),
     "restart at twice the rate": (OFMU.image(LR), Search(restart=2.0)),
     "restart at four times the rate": (OFMU.image(LR), Search(restart=4.0)),
 }
