@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ofmu.report.figures import Lines
-from ofmu.report.style import INK, MUTED, Style, colours, figure, legend, quiet, spread_out, to_png
+from ofmu.report.style import INK, MUTED, Stroke, Style, colours, figure, legend, quiet, spread_out, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BARS = " Bars: "  # where a caption begins to explain them: said once, under all panels
+STROKES: tuple[Stroke, ...] = ("-", "--", ":", "-.")
 APART = 0.4  # of the distance of two points: over that the methods' bars are spread beside each other
 
 
@@ -27,13 +28,14 @@ def series_png(panels: Sequence[Lines], path: Path) -> Path:
         raise ValueError("panels: found none, expected at least one")
     methods = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     styles = colours(methods)
-    # there are more methods than colours: the second of a colour is dashed
-    dashed = {name for place, name in enumerate(methods) if styles[name] in [styles[m] for m in methods[:place]]}
+    # there are more methods than colours: the second of a colour is dashed, the third dotted
+    seen = {name: [styles[m] for m in methods[:place]].count(styles[name]) for place, name in enumerate(methods)}
+    strokes = {name: STROKES[n % len(STROKES)] for name, n in seen.items()}
     with figure(5.2 * len(panels), 3.9, "series") as made:
         spread_out(made)
         for axes, panel in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            _panel(axes, panel, styles, dashed)
-        legend(made, methods, styles, 5, dashed)
+            _panel(axes, panel, styles, strokes)
+        legend(made, methods, styles, 5, strokes)
         level = next((f"black dashes: {panel.level[1]}" for panel in panels if panel.level is not None), "")
         bars = next((panel.caption.partition(BARS)[2] for panel in panels if panel.reach), "").rstrip(".")
         words = " · ".join(filter(None, [level, bars and f"bar: {bars}"]))
@@ -41,7 +43,7 @@ def series_png(panels: Sequence[Lines], path: Path) -> Path:
         return to_png(made, path)
 
 
-def _panel(axes: Axes, panel: Lines, styles: Mapping[str, Style], dashed: Collection[str]) -> None:
+def _panel(axes: Axes, panel: Lines, styles: Mapping[str, Style], strokes: Mapping[str, Stroke]) -> None:
     quiet(axes, grid="y")
     if panel.level is not None:
         axes.axhline(panel.level[0], color=INK, linewidth=0.9, dashes=(4, 3))
@@ -51,8 +53,7 @@ def _panel(axes: Axes, panel: Lines, styles: Mapping[str, Style], dashed: Collec
         xy = np.asarray(pairs, dtype=float).reshape(-1, 2)
         xy[:, 0] += step * (place - (len(panel.lines) - 1) / 2)
         colour, marker = styles[name]
-        line = "--" if name in dashed else "-"
-        axes.plot(xy[:, 0], xy[:, 1], line, color=colour, marker=marker, markersize=3.8, linewidth=1.2)
+        axes.plot(xy[:, 0], xy[:, 1], strokes[name], color=colour, marker=marker, markersize=3.8, linewidth=1.2)
         for (x, y), error in zip(xy, (panel.reach or {}).get(name, ()), strict=False):
             axes.vlines(x, y - error, y + error, color=colour, linewidth=1, alpha=0.5)
     axes.set_title(f"{panel.title}\n{panel.caption.partition(BARS)[0]}", color=INK, fontsize=8.5)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from ofmu.errors import UserError
@@ -37,6 +37,7 @@ SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Helvetica Ne
 
 
 Style = tuple[str, str]  # colour and marker
+Stroke = Literal["-", "--", ":", "-."]
 
 
 def colours(methods: Sequence[str]) -> dict[str, Style]:
@@ -102,9 +103,16 @@ def spread_out(made: Figure) -> None:
 
 
 def legend(
-    made: Figure, names: Sequence[str], styles: Mapping[str, Style], across: int, dashed: Collection[str] = ()
+    made: Figure,
+    names: Sequence[str],
+    styles: Mapping[str, Style],
+    across: int,
+    strokes: Mapping[str, Stroke] | None = None,
 ) -> None:
-    """One legend above all panels: a line with its marker for each name, at most `across` beside each other."""
+    """One legend above all panels: a line with its marker for each name, at most `across` beside each other.
+
+    strokes: matplotlib's line styles by name; None: solid lines.
+    """
     from matplotlib.lines import Line2D
 
     lines = [
@@ -115,7 +123,7 @@ def legend(
             marker=styles[name][1],
             markersize=4,
             linewidth=1.6,
-            linestyle="--" if name in dashed else "-",
+            linestyle=(strokes or {}).get(name, "-"),
         )
         for name in names
     ]
