@@ -8,11 +8,11 @@ all layers are trained ("reinit"), or the lower ones stay frozen and their outpu
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch.nn import Module
 
-from ..engine.heads import reset_top
+from ..engine.heads import Top, Whole, reset_top
 from ..engine.loop import Diverged
 from ..engine.measure import Meter
 from ..engine.measuring import Monitor
@@ -72,22 +72,12 @@ def run_reinit(
     return Run(model, points, cost, plan.once, *spent, gpu=device.type == "cuda")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is trained, on what; what that costs a sample (share), and what it took to prepare (once)."""
-
-    module: Module
-    samples: Samples
-    share: float = 1.0
-    once: float = 0.0
-
-
-def _plan(model: Module, retain: Samples, layers: int, seed: int, frozen: bool) -> _Plan:
-    if not frozen:
-        reset_last(model, layers, seed)
-        return _Plan(model, retain)
-    top = reset_top(model, retain, layers, seed)
-    return _Plan(top.module, top.samples, top.share, top.once)
+def _plan(model: Module, retain: Samples, layers: int, seed: int, frozen: bool) -> Top | Whole:
+    """What is trained, on what, and what that costs."""
+    if frozen:
+        return reset_top(model, retain, layers, seed)
+    reset_last(model, layers, seed)
+    return Whole(model, retain)
 
 
 def _point(step: int, cost: float, seen: dict[str, float], batch: int) -> Point:
