@@ -31,9 +31,9 @@ from ofmu.benchmarks.vision.runs import request_of
 from ofmu.benchmarks.vision.setting import setting_of
 from ofmu.benchmarks.vision.split import TUNING, development_request
 from ofmu.data.forget_request import ForgetRequest, parse_forget
+from ofmu.engine.ground import Search
 from ofmu.engine.prepare import Sources, prepare
 from ofmu.engine.store import Store, default_root
-from ofmu.engine.trial import Search
 from ofmu.methods import OFMU
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN
 

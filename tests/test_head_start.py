@@ -9,13 +9,15 @@ from torch import nn
 
 from ofmu import TorchOracle, unlearn
 from ofmu.core.ranks import weighted_quantiles
+from ofmu.engine.ground import Ground, Search
 from ofmu.engine.head_start import head_start
 from ofmu.engine.heads import reset_top
 from ofmu.engine.kept import KeptLater
-from ofmu.engine.leak import absent_leak, class_weights, leak_of, own_targets
+from ofmu.engine.leak import absent_leak, leak_of, own_targets
+from ofmu.engine.matching import Traits
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.training import Recipe, trained
-from ofmu.engine.trial import Ground, Search, Trial
+from ofmu.engine.trial import Trial, restart_of
 from ofmu.losses import class_nll
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import TensorSamples
@@ -65,15 +67,15 @@ def test_weighted_quantiles_by_hand():
     assert weighted_quantiles(torch.tensor([0.2, 0.9]), torch.tensor([4.0]), torch.ones(1)).tolist() == [4, 4]
 
 
-def test_held_out_samples_count_as_the_forget_sets_classes_do():
-    weights = class_weights(torch.tensor([0, 0, 0, 1, 5]), torch.tensor([0, 0, 1, 2]))
-    assert weights.tolist() == pytest.approx([0.375, 0.375, 0.25, 0])
+def alike(n: int, label: int = 0) -> Traits:
+    """Samples of one class, all as easy."""
+    return Traits(torch.full((n,), label), torch.zeros(n, dtype=torch.float64))
 
 
 def test_the_test_is_welchs_on_confidences():
     rng = np.random.RandomState(0)
     a, b = rng.rand(40), rng.rand(70) * 0.8
-    same = torch.zeros(40, dtype=torch.int64), torch.zeros(70, dtype=torch.int64)
+    same = alike(40), alike(70)
     leak = leak_of(-torch.tensor(a).log(), -torch.tensor(b).log(), *same)
     z = (a.mean() - b.mean()) / np.sqrt(a.var(ddof=1) / 40 + b.var() / 70)
     assert leak.excess == pytest.approx(100 * (a.mean() - b.mean()))
@@ -87,10 +89,29 @@ def test_an_easier_mix_of_classes_is_no_leak():
     """Class 0 scores .9 wherever it is, class 1 scores .3; the forget set is all of class 0."""
     forget, heldout = torch.full((30,), 0.1), torch.tensor([0.1, 1.2] * 30)
     forget[::2] += 0.01
-    zero, both = torch.zeros(30, dtype=torch.int64), torch.tensor([0, 1] * 30)
-    assert not leak_of(forget, heldout, zero, both).found(0.05)
-    assert leak_of(forget, heldout, zero, torch.zeros(60, dtype=torch.int64)).found(0.05)
-    assert leak_of(forget, heldout, zero + 7, both) is None
+    both = Traits(torch.tensor([0, 1] * 30), alike(60).ease)
+    assert not leak_of(forget, heldout, alike(30), both).found(0.05)
+    assert leak_of(forget, heldout, alike(30), alike(60)).found(0.05)
+    assert leak_of(forget, heldout, alike(30, 7), both) is None
+
+
+def test_an_easier_forget_set_is_no_leak_but_a_remembered_one_is():
+    """Confidence is .2 + .6 ease and some noise, seen or not; the forget samples are the easy ones."""
+    rng = torch.Generator().manual_seed(0)
+    ease = torch.rand(400, generator=rng, dtype=torch.float64)
+    easy = 0.5 + 0.5 * torch.rand(100, generator=rng, dtype=torch.float64)
+    noise = 0.1 * torch.rand(500, generator=rng, dtype=torch.float64)
+    theirs, ours = (0.2 + 0.6 * torch.cat([ease, easy]) + noise).split([400, 100])
+    labels = torch.zeros(500, dtype=torch.int64)
+    traits = Traits(labels[:100], easy), Traits(labels[:400], ease)
+    assert leak_of(-ours.log(), -theirs.log(), *(each.of_classes() for each in traits)).found(1e-9)
+    found = leak_of(-ours.log(), -theirs.log(), *traits)
+    assert abs(found.excess) < 1
+    assert not found.found(0.05)
+    assert leak_of(-(ours + 0.15).clamp_max(0.99).log(), -theirs.log(), *traits).found(0.005)
+    # what the ease moves is known to a fifth: the standard error is above .2 · (.65 − .50)
+    just = leak_of(-(ours + 0.03).log(), -theirs.log(), *traits)
+    assert just.p > 0.1
 
 
 def test_a_forgotten_label_must_be_all_but_gone():
@@ -100,10 +121,9 @@ def test_a_forgotten_label_must_be_all_but_gone():
 
 def test_what_lies_at_its_level_is_left_alone():
     forget, heldout = torch.tensor([0.1, 9.0, 0.2, 1.5]), torch.tensor([1.0, 2.0, 3.0, 4.0])
-    same = torch.zeros(4, dtype=torch.int64)
     # ranks 1/8, 7/8, 3/8, 5/8 are at the points of the four held-out losses
-    assert own_targets(forget, heldout, same, same).tolist() == pytest.approx([1, 9, 2, 3])
-    assert own_targets(forget, heldout, same + 1, same).tolist() == pytest.approx([1, 9, 2, 3])
+    assert own_targets(forget, heldout, alike(4), alike(4)).tolist() == pytest.approx([1, 9, 2, 3])
+    assert own_targets(forget, heldout, alike(4, 1), alike(4)).tolist() == pytest.approx([1, 9, 2, 3])
 
 
 # --- the search
@@ -149,7 +169,8 @@ def test_a_head_start_fits_itself_to_the_budget(model, budget):
 
 
 def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
-    made = head_start(ground(model, replace(ALWAYS, deepest=4)))
+    asked = ground(model, replace(ALWAYS, deepest=4))
+    made = head_start(asked)
     assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
     assert "begun with all layers trained 6 of 6 epochs" in made.notes[-1]
     assert made.layers == 0
@@ -160,7 +181,8 @@ def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
     trained(expected, RETAIN, class_nll, recipe)
     assert all(torch.equal(made.state[name], value) for name, value in expected.state_dict().items())
     tests = (3 * 2 + 1) * 42 / 3  # at most: two tops at both looks, all layers at the end; 42 samples each
-    assert 6 * 60 < made.cost < 6 * 60 + 4 * 60 + tests + made.targets.cost
+    assert 6 * 60 < made.cost - asked.matching < 6 * 60 + 4 * 60 + tests + made.targets.cost
+    assert asked.matching > 0
     default = head_start(ground(model, ALWAYS))
     assert [note.split(" reset")[0] for note in default.notes[:-1]] == ["last 2 layers"]
     assert default.cost < made.cost
@@ -175,7 +197,7 @@ def test_after_a_restart_rounds_repair_even_where_nothing_leaks(model, monkeypat
 
 
 def test_a_short_restart_is_slower(model):
-    whole = ground(model).whole()
+    whole = restart_of(ground(model))
     whole.train(0.5)
     expected = mlp()
     expected.load_state_dict(model.state_dict())

@@ -12,12 +12,12 @@ from torch.nn import Module
 from ..data.refusals import refusals
 from ..tasks import Kind, Need, Samples
 from .confidence import matched_confidence
+from .ground import Ground, Search
 from .head_start import HeadStart, head_start
 from .measuring import sample_losses
 from .targets import spread
 from .targets_known import Known, Made
 from .targets_named import named_targets
-from .trial import Ground, Search
 from .upper import UpperSamples
 
 RELEARNED = 0.5  # of what the model memorised of D_r: a reference that has less is too far behind to start from

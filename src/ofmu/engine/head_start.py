@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..tasks import Targets
+from .ground import Ground
 from .loop import Diverged
 from .reset import parameterised_layers
-from .trial import Ground, Trial
+from .trial import Trial, restart_of, trial_of
 
 SHORTEST = 0.5  # epochs of a restart: with fewer D_r is not learned again
 
@@ -54,7 +55,7 @@ def head_start(ground: Ground) -> HeadStart:
         found = _search(ground, trials, notes) or _restarted(ground, trials)
         return _finished(trials, notes) if found else _rounds_alone(ground, trials, notes)
     except (UserError, Diverged) as error:
-        return HeadStart(_cost(trials), (*notes, f"no head start: {error}"))
+        return HeadStart(_cost(ground, trials), (*notes, f"no head start: {error}"))
 
 
 def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
@@ -62,14 +63,17 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
     search, share = ground.search, 1.0
     looks = search.looks if ground.present and not search.fixed else ()
     tries = _tries(ground)
-    trials.append(ground.trial(tries[0]))
+    trials.append(trial_of(ground, tries[0]))
     for following in [*tries[1:], None]:
         trial = trials[-1]
-        if trial.train(trial.affords(share * (ground.budget - _cost(trials))), looks=looks):
+        if trial.train(trial.affords(share * (ground.budget - _cost(ground, trials))), looks=looks):
             return True
         notes.append(f"last {_layers(trial)} reset: left after {trial.epochs:.1f} epochs; {_seen(trial)}")
         share = search.kept
-        left, deeper = ground.budget - _cost(trials), None if following is None else ground.trial(following)
+        left, deeper = (
+            ground.budget - _cost(ground, trials),
+            None if following is None else trial_of(ground, following),
+        )
         if deeper is None or deeper.affords(share * left) < search.fewest * ground.recipe.epochs:
             break
         trials.append(deeper)
@@ -78,8 +82,8 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
 
 def _restarted(ground: Ground, trials: list[Trial]) -> bool:
     """Whether all layers were trained, with `Search.kept` of what is left."""
-    trial = ground.whole()
-    epochs = trial.affords(ground.search.kept * (ground.budget - _cost(trials)))
+    trial = restart_of(ground)
+    epochs = trial.affords(ground.search.kept * (ground.budget - _cost(ground, trials)))
     frozen = not all(p.requires_grad for p in ground.model.parameters())  # it would keep what it remembers
     if frozen or epochs < SHORTEST:
         return False
@@ -91,7 +95,7 @@ def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> Head
     """Every top that the budget pays for leaks at once, and a restart would be too short to learn D_r again."""
     targets = ground.targets(ground.model)
     notes.append("no head start: the budget pays for no more; begun with the model as it is")
-    return HeadStart(_cost(trials) + targets.cost, tuple(notes), targets=targets)
+    return HeadStart(_cost(ground, trials) + targets.cost, tuple(notes), targets=targets)
 
 
 def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
@@ -110,12 +114,12 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     else:
         settled = "no forgotten label is predicted any more"
     state = {name: value.detach().clone() for name, value in trial.model.state_dict().items()}
-    cost = _cost(trials) + (0.0 if targets is None else targets.cost)
+    cost = _cost(ground, trials) + (0.0 if targets is None else targets.cost)
     return HeadStart(cost, tuple(notes), state, trial.k, settled, targets)
 
 
-def _cost(trials: list[Trial]) -> float:
-    return sum(trial.cost for trial in trials)
+def _cost(ground: Ground, trials: list[Trial]) -> float:
+    return ground.matching + sum(trial.cost for trial in trials)
 
 
 def _tries(ground: Ground) -> list[int]:

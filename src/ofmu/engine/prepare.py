@@ -14,11 +14,11 @@ from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Settled, Stream, Targets, Task
 from .estimates import Estimates, trained_size
+from .ground import Search
 from .head_start import HeadStart
 from .steered import steered_layer
 from .targets_known import Known
 from .training import Recipe
-from .trial import Search
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 # how a model is taken to have been trained where nobody says

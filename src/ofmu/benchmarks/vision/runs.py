@@ -10,12 +10,12 @@ from torch.nn import Module
 from ... import __version__
 from ...engine.checkpoint import load_state, save_state
 from ...report.model import Point
-from ..image_choices import Choice
+from ..image_choices import Choice, Reinit
 from ..image_scores import ImageParts
 from ..image_study import ImageRequest, run_choice
 from ..study import Spent
 from .references import Workshop, samples_fingerprint
-from .seen import CODE, Seen, plain, see, seen_from
+from .seen import CODE, START, Seen, plain, see, seen_from
 from .split import VisionSplit
 
 
@@ -100,4 +100,10 @@ def run_key(
         "budget": request.budget,
         "seed": seed,
         "test": samples_fingerprint(split.test),
+        **({"start": START} if begins(choice) else {}),
     }
+
+
+def begins(choice: Choice) -> bool:
+    """Whether the method searches for a head start."""
+    return not isinstance(choice.method, Reinit) and "head" in choice.method.needs

@@ -18,7 +18,8 @@ from ..image_study import ImageRequest, run_choice
 from ..tuning import Space, Trial, Tried, Values, best, end_of, tune
 from .cell import split_of
 from .references import Workshop, reference, short
-from .runs import parts_of, request_of
+from .runs import begins, parts_of, request_of
+from .seen import START
 from .split import TUNING, development_request, label_count
 
 OBJECTIVE = "the mean of gap and W1 to Retrain on a development forget set, in points"
@@ -128,7 +129,11 @@ def tuned_choices(
             return found
 
         same = replace(shop.setting, methods=(), requests=())  # what else is run changes no trial
-        setting = repr((same, str(request), choice.method))
+        searched = begins(choice) and request.kind not in (
+            "class",
+            "classes",
+        )  # for those it looks at no unseen data
+        setting = repr((same, str(request), choice.method, *[START][:searched]))
         study = f"{task}: {choice.title} {short({'setting': setting})}"
         tried = tune(space, preset, trials, evaluate, folder=folder, study=study)
         done = any(trial.score is not None for trial in tried)

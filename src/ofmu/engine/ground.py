@@ -1,0 +1,132 @@
+"""What the search for a head start goes by: data and budget, and how alike forget and held-out samples are."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from ..core.terms import Loss
+from ..tasks import Samples, Targets
+from .leak import own_targets
+from .matching import Traits, traits_of
+from .measuring import sample_losses
+from .targets import ABSENT, labels_of
+from .training import Recipe
+from .work import work
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a head start chooses from, and by which evidence.
+
+    fixed: so many layers, whatever the evidence says (0: chosen). Otherwise 2, 4, … up to `deepest` are tried
+        while D_f scores above held-out data: one reset layer reads frozen features linearly, and leaked wherever
+        it was measured; doubling, since each try costs the outputs of the layers below it. Where no forgotten
+        label is in D_r, 1 comes first: nothing in D_r then teaches that label again.
+    deepest: where so many leak, the features remember, and a restart of all layers is nearer to Retrain than a
+        deeper top at the same cost, a third of a small budget of which the trials of deeper tops would take.
+    restart: it trains all layers as they are, none reset, at up to so many times Adam's rate, 1 + epochs times in
+        short ones (once under SGD): too fast for what single samples taught to survive, slow enough to learn D_r
+        again.
+    looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
+        half an epoch, at half the cost of its features.
+    level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
+        points of confidence.
+    compared, testing: at most so many samples of each part are tested, and fewer where that would take more than
+        about this share of the budget; so much again may be spent on how easy they are (`matching.traits_of`).
+    fewest: a deeper top is tried only where it can have this share of the recipe's epochs; with less it does not
+        learn D_r again.
+    kept: once a top has leaked, the share of what is left that goes into training the next one, or all layers; the
+        rest is for the rounds that lift what still scores above held-out data.
+    boost: with fewer epochs than the recipe's, Adam's rate is raised as many times, at most so much: on frozen
+        features that is stable, and learns D_r sooner. Never under SGD.
+    """
+
+    fixed: int = 0
+    looks: tuple[float, ...] = (0.5, 1.0)
+    level: float = 0.005
+    compared: int = 1024
+    testing: float = 0.05
+    fewest: float = 1 / 6
+    kept: float = 0.6
+    boost: float = 4.0
+    deepest: int = 2
+    restart: float = 3.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all trials of one search share. budget: in sample-gradients, for the whole search and what follows it.
+    Labels of D_f that D_r has not are *absent*: no held-out sample says how they look unseen.
+    """
+
+    model: Module
+    forget: Samples
+    retain: Samples
+    heldout: Samples | None
+    loss: Loss
+    recipe: Recipe
+    seed: int
+    budget: float
+    search: Search
+
+    @cached_property
+    def _absent(self) -> Tensor:
+        return ~torch.isin(labels_of(self.forget), labels_of(self.retain))
+
+    @cached_property
+    def absent(self) -> list[int]:
+        """Rows of D_f whose label D_r has not."""
+        return self._absent.nonzero().flatten().tolist()
+
+    @cached_property
+    def present(self) -> list[int]:
+        """The other rows of D_f."""
+        return (~self._absent).nonzero().flatten().tolist()
+
+    @property
+    def compared(self) -> int:
+        """Samples of each part that a test is made on."""
+        few = self.search.testing * self.budget
+        return self.search.compared if few > self.search.compared else max(128, int(few))
+
+    @property
+    def tested(self) -> int:
+        """Samples that one test looks at."""
+        theirs = 0 if self.heldout is None or not self.present else len(self.heldout)
+        return sum(min(self.compared, n) for n in (len(self.present), len(self.absent), theirs))
+
+    @cached_property
+    def traits(self) -> tuple[Traits, Traits]:
+        """Of the forget and of the held-out samples."""
+        return self._matched[0]
+
+    @property
+    def matching(self) -> float:
+        """What the traits take, in sample-gradients."""
+        return self._matched[1] if self.present and self.heldout is not None else 0.0
+
+    @cached_property
+    def _matched(self) -> tuple[tuple[Traits, Traits], float]:
+        assert self.heldout is not None
+        unit = work(copy.deepcopy(self.model).requires_grad_(True), self.retain).both
+        allowed = self.search.testing * self.budget * unit
+        (ours, theirs), operations = traits_of(self.retain, [self.forget, self.heldout], allowed)
+        return (ours, theirs), operations / unit
+
+    def targets(self, model: Module) -> Targets:
+        """Levels for what scores above held-out data under `model`: `leak.own_targets`; absent labels: ABSENT."""
+        losses, cost = sample_losses(model, self.forget, self.loss), len(self.forget) / 3
+        tau = torch.full_like(losses, ABSENT)
+        if self.present and self.heldout is not None:
+            theirs, rows = sample_losses(model, self.heldout, self.loss), torch.tensor(self.present)
+            forget, heldout = self.traits
+            tau[rows] = own_targets(losses[rows], theirs, forget.at(self.present), heldout)
+            cost += len(self.heldout) / 3
+        source = "held-out losses at the rank of the sample's own, both of the model that the run begins with"
+        return Targets(list(torch.maximum(tau, losses)), source, cost)
