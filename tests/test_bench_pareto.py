@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ofmu.benchmarks.image_choices import parse_choices
-from ofmu.benchmarks.pareto.bench import BUDGETS, Plan, check, run_pareto
+from ofmu.benchmarks.pareto.bench import BUDGETS, Plan, check
 from ofmu.benchmarks.pareto.curves import frontier
 from ofmu.benchmarks.pareto.ground import Found, Spot, label_of
 from ofmu.benchmarks.pareto.images import QUALITIES, ImageGround
@@ -235,11 +235,6 @@ def test_a_mistake_on_the_command_line_is_one_message(capsys, tmp_path):
     assert run(["bench", "pareto", "--data", "mnist", "--out", str(tmp_path)]) == MISTAKE
     assert "--data: found mnist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_tuning_without_development_images_is_refused(tmp_path):
-    with pytest.raises(UserError, match="cifar10-ci keeps no images for tuning"):
-        run_pareto(tmp_path, Plan(data=("cifar10-ci",), trials=3), print)
 
 
 def test_the_command_says_what_was_asked():

@@ -598,7 +598,6 @@ def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
         ("digits --scale salun", "expected for digits one of cpu"),
         ("digits --ensemble 1", "at least 2 models a side"),
         ("digits --trials 0", "found 0, expected at least 1"),
-        ("cifar10-ci --trials 5", "cifar10-ci keeps no images for tuning"),
         ("planted --forget random:0.1", "only for the benchmarks digits, fashion"),
         ("digit", "did you mean digits?"),
         ("images", "--data: images needs a folder with train and test images"),

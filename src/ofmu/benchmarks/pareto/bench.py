@@ -154,8 +154,6 @@ def grounds_of(plan: Plan, store: Store, out: Path, say: Say) -> list[Ground]:
             made.append(text_ground(plan.methods, trials, store, say, plan.smoke))
             continue
         setting = setting_of(data, "cpu", model=plan.model, methods=plan.methods or STRONGEST)
-        if plan.trials > 1 and not setting.development:
-            raise UserError(f"--trials: found {plan.trials}, but {data} keeps no images for tuning; expected 1")
         setting = smallest(setting) if plan.smoke else setting
         choices = parse_choices(setting.methods)
         shops: dict[str, Workshop] = {}

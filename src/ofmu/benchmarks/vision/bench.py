@@ -89,8 +89,6 @@ def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options:
     if options.ensemble < 0 or options.ensemble == 1:
         raise UserError(f"--ensemble: found {options.ensemble}, expected 0 (no KLoM) or at least 2 models a side")
     setting, pool = _asked(name, smoke, options)
-    if options.trials > 1 and not setting.development:
-        raise UserError(f"--trials: found {options.trials}, but {name} keeps no images for tuning; expected 1")
     command = command_of(name, seeds, smoke, options)
     # one thread, so that seconds compare with other runs'
     with in_one_thread() if options.scale == "cpu" else nullcontext():

@@ -50,19 +50,8 @@ SETTINGS: dict[tuple[str, Scale], Setting] = {
     ("cifar10", "salun"): Setting(
         "cifar10-salun", "cifar10-30k", "resnet18", SGD, 27_000, 1_500, 1_500, share=10 / 182
     ),
-    # the settings of benchmarks/results/cifar10-ci.md: presets, no development part
-    ("cifar10-ci", "cpu"): Setting(
-        "cifar10-ci",
-        "cifar10",
-        "resnet8",
-        LINEAR,
-        4500,
-        500,
-        0,
-        share=0.4,
-        methods=("ofmu", "graddiff", "npo", "finetune", "reinit-2"),
-    ),
 }
+SETTINGS["cifar10-ci", "cpu"] = SETTINGS["cifar10", "cpu"]  # by the name of its images
 NAMES = tuple(dict.fromkeys(name for name, _ in SETTINGS))
 
 
