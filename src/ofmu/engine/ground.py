@@ -38,7 +38,11 @@ class Search:
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
         points of confidence.
     compared, testing: at most so many samples of each part are tested, and fewer where that would take more than
-        about this share of the budget; so much again may be spent on how easy they are (`matching.traits_of`).
+        about this share of the budget; so much again may be spent on how easy they are.
+    ease, unsure: held-out samples are weighted until they are as easy as the forget set (`matching.traits_of`;
+        False: its classes alone), or an easy forget set passes for a leak. So much of what the ease moves counts
+        as a standard error of the test: where Retrain says what is right (digits, by decile of memorisation) about
+        a fifth of it was wrong, and pixels say less of harder images.
     fewest: a deeper top is tried only where it can have this share of the recipe's epochs; with less it does not
         learn D_r again.
     kept: once a top has leaked, the share of what is left that goes into training the next one, or all layers; the
@@ -57,6 +61,8 @@ class Search:
     boost: float = 4.0
     deepest: int = 2
     restart: float = 3.0
+    ease: bool = True
+    unsure: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ class Ground:
     def _matched(self) -> tuple[tuple[Traits, Traits], float]:
         assert self.heldout is not None
         unit = work(copy.deepcopy(self.model).requires_grad_(True), self.retain).both
-        allowed = self.search.testing * self.budget * unit
+        allowed = self.search.testing * self.budget * unit if self.search.ease else 0.0
         (ours, theirs), operations = traits_of(self.retain, [self.forget, self.heldout], allowed)
         return (ours, theirs), operations / unit
 

@@ -12,7 +12,6 @@ from ..core.ranks import ranks_within, weighted_quantiles
 from .matching import Traits, matched_weights
 
 UNSEEN = 0.01  # mean confidence in a label that no retained sample has: a model that never saw it has less
-UNSURE = 0.2  # measured on handwritten digits, by decile of memorisation, where Retrain says what would be right
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ class Leak:
         )
 
 
-def leak_of(forget: Tensor, heldout: Tensor, ours: Traits, theirs: Traits) -> Leak | None:
+def leak_of(forget: Tensor, heldout: Tensor, ours: Traits, theirs: Traits, unsure: float = 0.0) -> Leak | None:
     """Losses −log p(y|x) [n] and [m] with their traits; None where fewer than two of either compare.
 
     A test of the difference of means with unequal variances (Welch 1947), by its normal limit, on p(y|x): the
     confidence is bounded, and its mean moves where a rank statistic hardly does: among confident samples, seen and
     unseen ones tie. Held-out samples are weighted by `matched_weights`, with the weighted mean's variance
     Σ w² (p − mean)²; forget samples of classes that are not held out are left out. How far the ease moves the
-    held-out mean (from that weighted by classes alone) is itself known to about a fifth: `UNSURE` of it is a
+    held-out mean (from that weighted by classes alone) is itself not known exactly: `unsure` times that is a
     standard error that joins the others.
     """
     kept = torch.isin(ours.labels, theirs.labels)
@@ -56,7 +55,7 @@ def leak_of(forget: Tensor, heldout: Tensor, ours: Traits, theirs: Traits) -> Le
     mean, unseen = float(a.mean()), float((weights * b).sum())
     moved = unseen - float((matched_weights(ours.of_classes(), theirs.of_classes()) * b).sum())
     variance = float(a.var()) / len(a) + float((weights.square() * (b - unseen).square()).sum())
-    variance += (UNSURE * moved) ** 2
+    variance += (unsure * moved) ** 2
     excess = mean - unseen
     p = 0.5 * math.erfc(excess / math.sqrt(2 * variance)) if variance > 0 else float(excess <= 0)
     return Leak(100 * excess, p, 100 * mean, 100 * unseen, len(a))

@@ -82,8 +82,8 @@ class Trial:
         self.leaks = []
         if self.ground.present and self.ground.heldout is not None:
             ours, theirs = self._compared
-            traits = (found.at(rows) for found, rows in zip(self.ground.traits, self._rows, strict=True))
-            found = leak_of(self._losses(ours), self._losses(theirs), *traits)
+            a, b = (found.at(rows) for found, rows in zip(self.ground.traits, self._rows, strict=True))
+            found = leak_of(self._losses(ours), self._losses(theirs), a, b, self.ground.search.unsure)
             self.leaks += [] if found is None else [found]
         if self.ground.absent:
             self.leaks.append(absent_leak(self._losses(self._gone)))
