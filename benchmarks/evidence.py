@@ -56,10 +56,11 @@ def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], d
     request = parse_forget(options.forget)
     shop, task = workshop(setting, request, store, say), task_name(setting, request)
     found = vision_rows(shop, request, task, options.seed, parse_choices(setting.methods), asked)
+    shadows = f"U-LiRA with {asked.shadows} shadows a method" if asked.shadows else "without U-LiRA"
     about = (
         f"{setting.data}, {setting.train} images, {setting.model}; {request} is forgotten. Every method may spend "
-        f"{setting.share:.0%} of one retraining and has its preset; {asked.gold} retrained models; U-LiRA with "
-        f"{asked.shadows} shadows a method. Unseen rows: the test set, which nothing was made from. One seed."
+        f"{setting.share:.0%} of one retraining and has its preset; {asked.gold} retrained models; "
+        f"{shadows}. Unseen rows: the test set, which nothing was made from. One seed."
     )
     return task, [about], found
 
