@@ -41,8 +41,8 @@ class Search:
         about this share of the budget; so much again may be spent on how easy they are.
     ease, unsure: held-out samples are weighted until they are as easy as the forget set (`matching.traits_of`;
         False: its classes alone), or an easy forget set passes for a leak. So much of what the ease moves counts
-        as a standard error of the test: where Retrain says what is right (digits, by decile of memorisation) about
-        a fifth of it was wrong, and pixels say less of harder images.
+        as a standard error of the test: where Retrain says what is right (digits by decile, benchmarks/ease.py)
+        .05 to .3 of it was wrong, and pixels say less of harder images.
     fewest: a deeper top is tried only where it can have this share of the recipe's epochs; with less it does not
         learn D_r again.
     kept: once a top has leaked, the share of what is left that goes into training the next one, or all layers; the
