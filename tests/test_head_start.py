@@ -16,6 +16,7 @@ from ofmu.engine.kept import KeptLater
 from ofmu.engine.leak import absent_leak, leak_of, own_targets
 from ofmu.engine.matching import Traits
 from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.targets_known import Known
 from ofmu.engine.training import Recipe, trained
 from ofmu.engine.trial import Trial, restart_of
 from ofmu.losses import class_nll
@@ -53,7 +54,8 @@ def model():
 
 
 def ground(model, search=NEVER, budget=1e6, recipe=RECIPE, parts=PARTS) -> Ground:
-    return Ground(model, parts.forget, parts.retain, parts.heldout, class_nll, recipe, 3, budget, search)
+    known = Known(model, parts.forget, parts.retain, parts.heldout, class_nll, recipe, 3)
+    return Ground(known, budget, search)
 
 
 # --- the evidence

@@ -45,8 +45,7 @@ class Estimates:
             return HeadStart(0.0, ())
         known = self.known
         allowed = ENOUGH * known.recipe.epochs * len(known.retain) if budget is None else budget
-        data = known.forget, known.retain, known.heldout
-        begun = head_start(Ground(known.model, *data, known.loss, known.recipe, known.seed, allowed, search))
+        begun = head_start(Ground(known, allowed, search))
         self.cost += begun.cost
         return begun
 

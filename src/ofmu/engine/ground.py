@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..core.terms import Loss
-from ..tasks import Samples, Targets
+from ..tasks import Targets
 from .leak import own_targets
 from .matching import Traits, traits_of
 from .measuring import sample_losses
 from .targets import ABSENT, labels_of
-from .training import Recipe
+from .targets_known import Known
 from .work import work
 
 
@@ -71,19 +70,13 @@ class Ground:
     Labels of D_f that D_r has not are *absent*: no held-out sample says how they look unseen.
     """
 
-    model: Module
-    forget: Samples
-    retain: Samples
-    heldout: Samples | None
-    loss: Loss
-    recipe: Recipe
-    seed: int
+    known: Known
     budget: float
     search: Search
 
     @cached_property
     def _absent(self) -> Tensor:
-        return ~torch.isin(labels_of(self.forget), labels_of(self.retain))
+        return ~torch.isin(labels_of(self.known.forget), labels_of(self.known.retain))
 
     @cached_property
     def absent(self) -> list[int]:
@@ -104,7 +97,7 @@ class Ground:
     @property
     def tested(self) -> int:
         """Samples that one test looks at."""
-        theirs = 0 if self.heldout is None or not self.present else len(self.heldout)
+        theirs = 0 if self.known.heldout is None or not self.present else len(self.known.heldout)
         return sum(min(self.compared, n) for n in (len(self.present), len(self.absent), theirs))
 
     @cached_property
@@ -115,24 +108,24 @@ class Ground:
     @property
     def matching(self) -> float:
         """What the traits take, in sample-gradients."""
-        return self._matched[1] if self.present and self.heldout is not None else 0.0
+        return self._matched[1] if self.present and self.known.heldout is not None else 0.0
 
     @cached_property
     def _matched(self) -> tuple[tuple[Traits, Traits], float]:
-        assert self.heldout is not None
-        unit = work(copy.deepcopy(self.model).requires_grad_(True), self.retain).both
+        assert self.known.heldout is not None
+        unit = work(copy.deepcopy(self.known.model).requires_grad_(True), self.known.retain).both
         allowed = self.search.testing * self.budget * unit if self.search.ease else 0.0
-        (ours, theirs), operations = traits_of(self.retain, [self.forget, self.heldout], allowed)
+        (ours, theirs), operations = traits_of(self.known.retain, [self.known.forget, self.known.heldout], allowed)
         return (ours, theirs), operations / unit
 
     def targets(self, model: Module) -> Targets:
         """Levels for what scores above held-out data under `model`: `leak.own_targets`; absent labels: ABSENT."""
-        losses, cost = sample_losses(model, self.forget, self.loss), len(self.forget) / 3
+        losses, cost = sample_losses(model, self.known.forget, self.known.loss), len(self.known.forget) / 3
         tau = torch.full_like(losses, ABSENT)
-        if self.present and self.heldout is not None:
-            theirs, rows = sample_losses(model, self.heldout, self.loss), torch.tensor(self.present)
+        if self.present and self.known.heldout is not None:
+            theirs, rows = sample_losses(model, self.known.heldout, self.known.loss), torch.tensor(self.present)
             forget, heldout = self.traits
             tau[rows] = own_targets(losses[rows], theirs, forget.at(self.present), heldout)
-            cost += len(self.heldout) / 3
+            cost += len(self.known.heldout) / 3
         source = "held-out losses at the rank of the sample's own, both of the model that the run begins with"
         return Targets(list(torch.maximum(tau, losses)), source, cost)

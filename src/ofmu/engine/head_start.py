@@ -46,7 +46,7 @@ def head_start(ground: Ground) -> HeadStart:
     stretched over them; once one has leaked, the next has `Search.kept` of what is left. Where each that can be
     paid for leaks, the run begins with the model as it is, and `targets` are its own.
     """
-    if ground.heldout is None and ground.present:
+    if ground.known.heldout is None and ground.present:
         why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"
         return HeadStart(0.0, (f"no head start: {why}",))
     notes: list[str] = []
@@ -74,7 +74,7 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
             ground.budget - _cost(ground, trials),
             None if following is None else trial_of(ground, following),
         )
-        if deeper is None or deeper.affords(share * left) < search.fewest * ground.recipe.epochs:
+        if deeper is None or deeper.affords(share * left) < search.fewest * ground.known.recipe.epochs:
             break
         trials.append(deeper)
     return False
@@ -84,7 +84,7 @@ def _restarted(ground: Ground, trials: list[Trial]) -> bool:
     """Whether all layers were trained, with `Search.kept` of what is left."""
     trial = restart_of(ground)
     epochs = trial.affords(ground.search.kept * (ground.budget - _cost(ground, trials)))
-    frozen = not all(p.requires_grad for p in ground.model.parameters())  # it would keep what it remembers
+    frozen = not all(p.requires_grad for p in ground.known.model.parameters())  # it would keep what it remembers
     if frozen or epochs < SHORTEST:
         return False
     trials.append(trial)
@@ -93,7 +93,7 @@ def _restarted(ground: Ground, trials: list[Trial]) -> bool:
 
 def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> HeadStart:
     """Every top that the budget pays for leaks at once, and a restart would be too short to learn D_r again."""
-    targets = ground.targets(ground.model)
+    targets = ground.targets(ground.known.model)
     notes.append("no head start: the budget pays for no more; begun with the model as it is")
     return HeadStart(_cost(ground, trials) + targets.cost, tuple(notes), targets=targets)
 
@@ -103,7 +103,7 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     trial.test()
     notes.append(
         f"begun with {f'the last {_layers(trial)} reset and' if trial.k else 'all layers'} trained "
-        f"{trial.epochs:.3g} of {ground.recipe.epochs:g} epochs on the retain set; {_seen(trial)}"
+        f"{trial.epochs:.3g} of {ground.known.recipe.epochs:g} epochs on the retain set; {_seen(trial)}"
     )
     trial.model.requires_grad_(True)
     settled, targets = None, None
@@ -126,7 +126,7 @@ def _tries(ground: Ground) -> list[int]:
     """How many layers, in turn; at least one stays as it is."""
     if ground.search.fixed:
         return [ground.search.fixed]
-    depth = len(parameterised_layers(ground.model))
+    depth = len(parameterised_layers(ground.known.model))
     if depth < 2:
         raise UserError("the model has one layer: nothing would be left of it")
     deepest = min(ground.search.deepest, depth - 1)

@@ -41,38 +41,63 @@ class Traits:
         return Traits(self.labels, torch.zeros_like(self.ease))
 
 
+@dataclass(frozen=True)
+class Ridge:
+    """A kernel ridge regression of labels on pixels, by Nyström: f(x) = k(x)ᵀ(KᵀK + λL)⁻¹KᵀY.
+
+    Y: one-hot, centred. K [n, m] and L [m, m] hold exp(−2‖x − z‖²/d²) for m landmarks z among the n samples, d the
+    median distance between landmarks.
+    """
+
+    landmarks: Tensor
+    width: Tensor
+    solved: Tensor
+    middle: Tensor
+
+    @classmethod
+    def fitted(cls, x: Tensor, y: Tensor, m: int) -> Ridge:
+        """x: [n, d], y: [n, classes], both float64; m landmarks, evenly spread."""
+        z, middle = x[[i * len(x) // m for i in range(m)]], y.mean(0)
+        apart = torch.cdist(z, z)
+        width = apart[apart > 0].median() ** 2 / 2 if bool((apart > 0).any()) else torch.ones(()).double()
+        near = _kernel(x, z, width)
+        system = near.T @ near + RIDGE * (-(apart**2) / width).exp()
+        system += (
+            1e-9 * float(system.diagonal().mean()) * torch.eye(m, dtype=system.dtype)
+        )  # of rows that are alike
+        return cls(z, width, torch.linalg.solve(system, near.T @ (y - middle)), middle)
+
+    def ease(self, x: Tensor, labels: Tensor) -> Tensor:
+        """float64 [n]: f_y(x) − max_{c ≠ y} f_c(x); f_y(x) where there is one class."""
+        said = _kernel(x, self.landmarks, self.width) @ self.solved + self.middle
+        own = said.gather(1, labels[:, None])[:, 0]
+        others = said.scatter(1, labels[:, None], -torch.inf).max(1).values
+        return own - others if said.shape[1] > 1 else own
+
+
+def _kernel(x: Tensor, z: Tensor, width: Tensor) -> Tensor:
+    return (-(torch.cdist(x, z) ** 2) / width).exp()
+
+
 def traits_of(retain: Samples, parts: Sequence[Samples], allowed: float) -> tuple[list[Traits], float]:
     """(the traits of every part, what they took in floating point operations); no pass through any model.
 
-    The ease of (x, y) is f_y(x) − max_{c ≠ y} f_c(x), with f a kernel ridge regression (by Nyström) on pixels, of
-    the labels Y (one-hot, centred) of n retain samples: f(x) = k(x)ᵀ(KᵀK + λL)⁻¹KᵀY; K [n, m] and L [m, m] hold
-    exp(−2‖x − z‖²/d²) for m of those samples z, d their median distance. All parts are unseen to it. m is
-    `LANDMARKS`, halved until no more operations are taken than allowed; where fewer than `FEWEST` are left (a very
-    small model or budget) all samples count as equally easy.
+    The ease is that of a `Ridge` regression on retain samples, to which all parts are unseen. It has `LANDMARKS`,
+    halved until no more operations are taken than allowed; where fewer than `FEWEST` are left (a very small model
+    or budget) all samples count as equally easy.
     """
-    fitted = spread(retain, FITTED)
-    labels = [labels_of(samples).cpu() for samples in (fitted, *parts)]
+    seen = spread(retain, FITTED)
+    labels = [labels_of(samples).cpu() for samples in (seen, *parts)]
     classes = int(max(int(each.max()) for each in labels)) + 1
-    x, y = _pixels(fitted), one_hot(labels[0], classes).double()
-    m, asked = min(LANDMARKS, len(x)), sum(len(samples) for samples in parts)
+    x, asked = _pixels(seen), sum(len(samples) for samples in parts)
+    m = min(LANDMARKS, len(x))
     while m and _operations(m, asked, x) > allowed:
         m //= 2
     if m < min(FEWEST, len(x)):
         return [Traits(own, torch.zeros(len(own), dtype=torch.float64)) for own in labels[1:]], 0.0
-    z, middle = x[[i * len(x) // m for i in range(m)]], y.mean(0)
-    apart = torch.cdist(z, z)
-    width = apart[apart > 0].median() ** 2 / 2 if bool((apart > 0).any()) else torch.ones(()).double()
-    near = (-(torch.cdist(x, z) ** 2) / width).exp()
-    system = near.T @ near + RIDGE * (-(apart**2) / width).exp()
-    system += 1e-9 * float(system.diagonal().mean()) * torch.eye(m, dtype=system.dtype)  # of rows that are alike
-    solved = torch.linalg.solve(system, near.T @ (y - middle))
-    found = []
-    for samples, own in zip(parts, labels[1:], strict=True):
-        said = (-(torch.cdist(_pixels(samples), z) ** 2) / width).exp() @ solved + middle
-        of_own = said.gather(1, own[:, None])[:, 0]
-        others = said.scatter(1, own[:, None], -torch.inf).max(1).values
-        found.append(Traits(own, of_own - others if classes > 1 else of_own))
-    return found, _operations(m, asked, x)
+    ridge = Ridge.fitted(x, one_hot(labels[0], classes).double(), m)
+    rows = zip(parts, labels[1:], strict=True)
+    return [Traits(own, ridge.ease(_pixels(samples), own)) for samples, own in rows], _operations(m, asked, x)
 
 
 def _operations(m: int, asked: int, fitted: Tensor) -> float:

@@ -52,23 +52,24 @@ class Trial:
 
     def affords(self, samples: float) -> float:
         """How many epochs so many sample-gradients pay for, with features and tests; at most the recipe's."""
-        top, n, tests = self.top, len(self.ground.retain), 1 + len(self.ground.search.looks)
+        top, n, tests = self.top, len(self.ground.known.retain), 1 + len(self.ground.search.looks)
         rest = samples - self.ground.tested * (top.below + tests * top.look)
         features = top.below * n - top.once
         rest, first = max(rest, 0.0), top.share * n + features
         epochs = rest / first if rest < first else (rest - features) / (top.share * n)
-        return min(epochs, self.ground.recipe.epochs)
+        return min(epochs, self.ground.known.recipe.epochs)
 
     def train(self, epochs: float, *, looks: Sequence[float] = ()) -> bool:
         """Train for so many epochs; False where it was left at a look, after so many of them, as it leaked."""
-        recipe, search = self.ground.recipe, self.ground.search
+        known, search = self.ground.known, self.ground.search
+        recipe = known.recipe
         most, more = (search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else (search.restart, 1 + epochs)
         rate = 1.0 if recipe.rule == "sgd" else min(most, more)
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
-        recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=self.ground.seed + 31, augment=augment)
-        per, before, seen = math.ceil(len(self.ground.retain) / recipe.batch), self.trained, self.epochs
+        recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
+        per, before, seen = math.ceil(len(known.retain) / recipe.batch), self.trained, self.epochs
         due = {round(look * per) for look in looks}
-        for progress in training(self.top.module, self.top.samples, self.ground.loss, recipe):
+        for progress in training(self.top.module, self.top.samples, known.loss, recipe):
             self.trained = before + self.top.share * progress.cost
             self.epochs = seen + progress.step / per
             if progress.step in due and progress.step < progress.total:
@@ -80,7 +81,7 @@ class Trial:
     def test(self) -> None:
         """Whether D_f scores above held-out data now: `leaks`, of labels that D_r has and of those it has not."""
         self.leaks = []
-        if self.ground.present and self.ground.heldout is not None:
+        if self.ground.present and self.ground.known.heldout is not None:
             ours, theirs = self._compared
             a, b = (found.at(rows) for found, rows in zip(self.ground.traits, self._rows, strict=True))
             found = leak_of(self._losses(ours), self._losses(theirs), a, b, self.ground.search.unsure)
@@ -90,18 +91,18 @@ class Trial:
 
     @cached_property
     def _compared(self) -> tuple[Samples, Samples]:
-        assert self.ground.heldout is not None
+        assert self.ground.known.heldout is not None
         ours, theirs = self._rows
-        return self._read(self.ground.forget, ours), self._read(self.ground.heldout, theirs)
+        return self._read(self.ground.known.forget, ours), self._read(self.ground.known.heldout, theirs)
 
     @cached_property
     def _rows(self) -> tuple[Sequence[int], Sequence[int]]:
-        assert self.ground.heldout is not None
-        return self._few(self.ground.present), self._few(range(len(self.ground.heldout)))
+        assert self.ground.known.heldout is not None
+        return self._few(self.ground.present), self._few(range(len(self.ground.known.heldout)))
 
     @cached_property
     def _gone(self) -> Samples:
-        return self._read(self.ground.forget, self._few(self.ground.absent))
+        return self._read(self.ground.known.forget, self._few(self.ground.absent))
 
     def _few(self, rows: Sequence[int]) -> Sequence[int]:
         n, most = len(rows), self.ground.compared
@@ -113,20 +114,20 @@ class Trial:
 
     def _losses(self, samples: Samples) -> Tensor:
         self.tested += self.top.look * len(samples)
-        return sample_losses(self.top.module, samples, self.ground.loss)
+        return sample_losses(self.top.module, samples, self.ground.known.loss)
 
 
 def trial_of(ground: Ground, k: int) -> Trial:
     """The last k layers reset. Raises UserError where one of them is frozen, or the model cannot be cut."""
-    model = copy.deepcopy(ground.model)
+    model = copy.deepcopy(ground.known.model)
     for layer in last_layers(model, k):
         for name, unit in layer:
             if not all(p.requires_grad for p in unit.parameters()):
                 raise UserError(f"{name}, one of the last {k} layers, is frozen, and would stay as it is reset")
-    return Trial(ground, k, model, reset_top(model, ground.retain, k, ground.seed + 31, later=True))
+    return Trial(ground, k, model, reset_top(model, ground.known.retain, k, ground.known.seed + 31, later=True))
 
 
 def restart_of(ground: Ground) -> Trial:
     """All layers as they are."""
-    model = copy.deepcopy(ground.model)
-    return Trial(ground, 0, model, Whole(model, ground.retain))
+    model = copy.deepcopy(ground.known.model)
+    return Trial(ground, 0, model, Whole(model, ground.known.retain))
