@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ofmu.benchmarks import tofu, tofu_knowledge, tofu_references, tofu_runs, tofu_tuning, tofu_utility
+from ofmu.benchmarks import tofu, tofu_cells, tofu_knowledge, tofu_references, tofu_runs, tofu_tuning, tofu_utility
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
-from ofmu.benchmarks.tofu import EVERY, Plan, carry_out, method_names, run_tofu
-from ofmu.benchmarks.tofu_choice import Choice
+from ofmu.benchmarks.tofu import EVERY, carry_out, method_names, run_tofu
+from ofmu.benchmarks.tofu_choice import Choice, Plan
 from ofmu.benchmarks.tofu_reading import reading
 from ofmu.benchmarks.tofu_references import reference
 from ofmu.benchmarks.tofu_rows import DIRECTIONS, OTHERS, score_rows
@@ -280,14 +280,14 @@ def test_a_second_run_takes_everything_from_the_store(ran, given, monkeypatch):
 
 def test_every_finished_run_is_written_at_once_with_what_is_missing(ran, given, monkeypatch):
     page, out, _ = ran
-    real = tofu.unlearned
+    real = tofu_cells.unlearned
 
     def stops(ours, name, *rest):
         if name == "idkdpo":
             raise KeyboardInterrupt
         return real(ours, name, *rest)
 
-    monkeypatch.setattr(tofu, "unlearned", stops)
+    monkeypatch.setattr(tofu_cells, "unlearned", stops)
     with pytest.raises(KeyboardInterrupt):
         carry_out(bench(out, given, PLAN, []))
     text = (out / "tofu.md").read_text()

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ofmu.benchmarks.tofu import Plan, _Bench
-from ofmu.benchmarks.tofu_choice import choice_question, one_minute
+from ofmu.benchmarks.tofu_cells import Bench
+from ofmu.benchmarks.tofu_choice import Plan, choice_question, one_minute
 from ofmu.benchmarks.tofu_models import Preset
 from ofmu.benchmarks.tofu_setting import Setting, built
 from ofmu.benchmarks.tofu_split import Split, people_split
@@ -42,5 +42,5 @@ def with_general(given: Setting) -> Setting:
     return replace(given, general=general, knowledge=[choice_question(record) for record in groups.retain[:5]])
 
 
-def bench(out: Path, given: Setting, plan: Plan, told: list[str]) -> _Bench:
-    return _Bench(out, given, given.on(split().development), plan, Store(out / "store"), told.append)
+def bench(out: Path, given: Setting, plan: Plan, told: list[str]) -> Bench:
+    return Bench(out, given, given.on(split().development), plan, Store(out / "store"), told.append)

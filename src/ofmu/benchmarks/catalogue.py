@@ -27,8 +27,8 @@ def vision(name: str, options: VisionOptions | None = None) -> Benchmark:
 
 
 def _tofu(out: Path, seeds: int, smoke: bool, say: Say) -> Page:
-    from .tofu import Plan, run_tofu, smoke_tofu
-    from .tofu_choice import Choice
+    from .tofu import run_tofu, smoke_tofu
+    from .tofu_choice import Choice, Plan
 
     return smoke_tofu(out, 1, say) if smoke else run_tofu(out, Choice(), Plan(seeds=seeds), say)
 

@@ -25,6 +25,7 @@ from .tofu_split import PEOPLE, Groups, Split, people_split, tofu_split
 
 ASKED = 40  # real-world questions of each kind
 TOFU_SPLIT = "authors:198-199"
+USUAL = ("ofmu", "graddiff", "graddiff-bounded", "npo", "simnpo", "idkdpo", "rmu", "undial")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Choice:
     trainable: str | None = None
     keep: int | None = None
     budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The methods by name, in the order in which they are made; seeds and trials of each; what to type."""
+
+    methods: Sequence[str] = USUAL
+    seeds: int = 3
+    trials: int = 6
+    command: str = "ofmu bench tofu"
 
 
 def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:

@@ -79,8 +79,8 @@ def _check_bench(name: str | None, seeds: int, smoke: bool, options: VisionOptio
 
 def tofu(options: TofuOptions) -> int:
     """Run the TOFU benchmark as it was asked for."""
-    from ofmu.benchmarks.tofu import USUAL, Plan, method_names, run_tofu, smoke_tofu
-    from ofmu.benchmarks.tofu_choice import Choice
+    from ofmu.benchmarks.tofu import method_names, run_tofu, smoke_tofu
+    from ofmu.benchmarks.tofu_choice import USUAL, Choice, Plan
 
     for name, count, least in (("--seeds", options.seeds, 1), ("--trials", options.trials, 0)):
         if count < least:
