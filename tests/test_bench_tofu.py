@@ -11,13 +11,13 @@ import torch
 from ofmu.benchmarks import tofu, tofu_cells, tofu_knowledge, tofu_references, tofu_runs, tofu_tuning, tofu_utility
 from ofmu.benchmarks.catalogue import BENCHMARKS
 from ofmu.benchmarks.experiment import Budget
-from ofmu.benchmarks.tofu import EVERY, carry_out, method_names, run_tofu
+from ofmu.benchmarks.tofu import carry_out, every_method, method_names, run_tofu
 from ofmu.benchmarks.tofu_choice import Choice, Plan
 from ofmu.benchmarks.tofu_reading import reading
 from ofmu.benchmarks.tofu_references import reference
 from ofmu.benchmarks.tofu_rows import DIRECTIONS, OTHERS, score_rows
 from ofmu.benchmarks.tofu_runs import restored, unlearned
-from ofmu.benchmarks.tofu_seen import Seen, shown
+from ofmu.benchmarks.tofu_seen import Seen, fluency, questions, shown
 from ofmu.benchmarks.tofu_top import Halves
 from ofmu.data.choices import ChoiceQuestion, ChoiceSet
 from ofmu.data.encode import TextSamples
@@ -380,7 +380,7 @@ def test_a_ratio_too_large_for_a_float_is_missing_and_not_a_number(given):
 
 
 def test_the_parts_of_model_utility_on_a_model_that_knows_nothing(given, store, monkeypatch):
-    """Where every answer costs 1 nat a token: probabilities e^-1 and 1/4, truth ratio 1 - 1 = 0, so utility 0."""
+    """Where every answer costs 1 nat a token: probabilities e^-1 and 1/(1 + 5 wrong), truth ratio 1 - 1 = 0."""
     monkeypatch.setattr(tofu_utility, "sample_losses", lambda _, samples, __: torch.ones(len(samples)))
     monkeypatch.setattr(tofu_utility, "answer", lambda _, __, records, **___: [r.completion for r in records])
     said = [record.completion for record in shown(given.groups.retain, 2)]
@@ -389,7 +389,26 @@ def test_the_parts_of_model_utility_on_a_model_that_knows_nothing(given, store, 
     for name in ("retain", "real_authors", "world_facts"):
         assert parts[f"{name}_rouge"] == 1.0
         assert parts[f"{name}_truth_ratio"] == 0.0
-        assert parts[f"{name}_probability"] == pytest.approx(math.exp(-1) if name == "retain" else 0.25)
+        assert parts[f"{name}_probability"] == pytest.approx(math.exp(-1) if name == "retain" else 1 / 6)
+
+
+def test_fluency_is_of_the_words_said_without_an_end_token(given):
+    """An answer that was cut at the limit never said one, and must not pay for it; the others must not gain."""
+    asked = questions(given)
+    said = {name: ["Yes, he did so in Rome.", ""] for name in asked}
+    nll, counts = fluency(given, said)
+    assert len(nll) == 2  # empty answers are no answers
+    encoder, model, record = given.encoder, given.halves.base.module, asked["forget"][0]
+    spoken = replace(record.messages[-1], content=said["forget"][0])
+    ids, labels = encoder(replace(record, messages=(*record.messages[:-1], spoken)))
+    first = next(i for i, label in enumerate(labels) if label >= 0)
+    assert ids[-1] == encoder.tokenizer.eos_token_id
+    with torch.no_grad():
+        logp = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    each = [-float(logp[i - 1, ids[i]]) for i in range(first, len(ids) - 1)]
+    assert counts[0] == len(each)
+    assert nll[0] == pytest.approx(sum(each) / len(each), rel=1e-5)
+    assert fluency(replace(given, fresh=lambda seed: model), said) is None
 
 
 def test_a_run_ends_at_the_step_nearest_to_its_budget():
@@ -440,8 +459,8 @@ def test_the_winner_is_told_apart_seed_by_seed():
 
 def test_methods_by_name():
     assert method_names("ofmu, npo") == ("ofmu", "npo")
-    assert method_names("all") == EVERY
-    assert len(EVERY) == 15
+    assert method_names("all") == every_method()
+    assert len(every_method()) == 15
     for text, match in (("npoo", "did you mean npo"), ("npo,npo", "each method once"), ("", "each method once")):
         with pytest.raises(UserError, match=match):
             method_names(text)

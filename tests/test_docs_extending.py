@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import tofu_world
 from cli_world import text_world
+from ofmu.benchmarks.tofu import carry_out, method_names
+from ofmu.benchmarks.tofu_choice import Plan
 from ofmu.benchmarks.token_pass import FORGET_METRICS
 from ofmu.cli.main import run
 from ofmu.methods import METHODS
@@ -56,3 +59,13 @@ def test_the_commands_know_the_new_method_and_the_new_metric(extended, tmp_path,
     assert row["n"] == 6
     assert run(["unlearn", "--model", "x", "--method", "alternat", "--out", str(tmp_path / "o")]) == 2
     assert "did you mean 'alternate'" in capsys.readouterr().err
+
+
+def test_the_language_benchmark_knows_both(extended, tmp_path):
+    assert "alternate" in method_names("all")
+    page = carry_out(tofu_world.bench(tmp_path, tofu_world.setting(), Plan(("alternate",), 1, 2, "x"), []))
+    found = {(row.method, row.metric): row for row in page.rows}
+    assert found["alternate", "forget_prob"].value is not None
+    (row,) = (row for (method, metric), row in found.items() if metric == "recalled" and method == "alternate")
+    assert row.n == len(tofu_world.setting().groups.forget)
+    assert "| alternate | 2 |" in (tmp_path / "tofu.md").read_text(encoding="utf-8")

@@ -86,6 +86,7 @@ def test_ranges_and_lists_of_authors_and_how_many_are_kept():
         ("authors:1,1", None, "every author once"),
         ("authors:57", None, "names author 57"),
         ("authors:1", 0, "--keep: found 0"),
+        ("authors:0-19", None, "have no wrong answers"),
         ("forget10", 175, "too few"),
     ],
 )

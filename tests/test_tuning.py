@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ofmu.benchmarks.settings import value_of, with_values
-from ofmu.benchmarks.tofu import EVERY
+from ofmu.benchmarks.tofu import every_method
 from ofmu.benchmarks.tofu_objective import objective
 from ofmu.benchmarks.tofu_space import KNOBS, space, tuned
 from ofmu.benchmarks.tuning import Options, Range, Trial, Tried, best, tune
@@ -33,8 +33,8 @@ def test_a_field_is_changed_by_its_path_and_nothing_else_is():
 
 
 def test_every_method_has_a_space_around_its_preset():
-    assert set(EVERY) <= set(KNOBS)
-    for name in EVERY:
+    assert set(every_method()) <= set(KNOBS)
+    for name in every_method():
         preset = build_method(name, "text", width=100)
         ranges = space(name, preset)
         assert len(ranges) == 1 + (KNOBS[name] is not None)

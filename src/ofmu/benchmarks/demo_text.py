@@ -21,7 +21,7 @@ from ..methods import build_method
 from ..report.model import ORIGINAL, RETRAIN, AnswerRow, Losses
 from .answering import answer
 from .experiment import Budget, run_method
-from .study import NAMES, Cell, Spent
+from .study import Cell, Spent, titled
 from .text_scores import text_parts, text_rows, view_text
 
 RECIPE = Recipe(epochs=16, batch=8, lr=2.5e-3, rule="adamw", decay=0.01, schedule="linear", clip=1.0)
@@ -52,7 +52,7 @@ def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
         run = run_method(models[ORIGINAL], prepared, data, method, Budget(budget))
         results[name] = run.model
         view = view_text(run.model, parts)
-        cell.add_run(task, name, run, budget, text_rows(task, NAMES.get(name, name), seed, view, gold))
+        cell.add_run(task, name, run, budget, text_rows(task, titled(name), seed, view, gold))
     if "ofmu" in results:
         cell.losses = _losses(task, models, results["ofmu"], data)
         cell.answers = _answers(models, results["ofmu"], world.forget, encoder)

@@ -27,7 +27,7 @@ from .demo_text import RECIPE, SEEDS, fresh, reference
 from .experiment import Budget, run_method
 from .results import write_results
 from .rows import score_row
-from .study import NAMES, Cell, environment, in_one_thread, section
+from .study import Cell, environment, in_one_thread, section, titled
 from .text_scores import TextParts, TextView, view_text
 
 TASK = "Planted minerals"
@@ -88,7 +88,7 @@ def planted_cell(seed: int, methods: Sequence[str], smoke: bool = False) -> Cell
         method = build_method(name, "text", width=int(str(TINY_LLAMA["hidden_size"])))
         prepared = prepare(models[ORIGINAL], "text", data, method, Sources(fresh=fresh, recipe=recipe), seed)
         run = run_method(models[ORIGINAL], prepared, data, method, Budget(budget))
-        shown = NAMES.get(name, name)
+        shown = titled(name)
         cell.add_run(TASK, name, run, budget, rows(shown, run.model, view_text(run.model, parts)))
     return cell
 

@@ -18,7 +18,7 @@ from .demo_text import RECIPE, SEEDS, demo_encoder, fresh, reference
 from .experiment import Budget, run_method
 from .probes import OVERALL, Probes, probe_rows, view_probes
 from .results import write_results
-from .study import NAMES, Cell, environment, in_one_thread, section
+from .study import Cell, environment, in_one_thread, section, titled
 
 METHODS = ("ofmu", "graddiff", "npo")
 TASKS = (*(f"probe: {kind}" for kind in (DIRECT, *PROBES)), OVERALL)
@@ -71,7 +71,7 @@ def probed_cell(seed: int, methods: Sequence[str], smoke: bool = False) -> Cell:
         method = build_method(name, "text", width=int(str(TINY_LLAMA["hidden_size"])))
         prepared = prepare(models[ORIGINAL], "text", data, method, Sources(fresh=fresh, recipe=recipe), seed)
         run = run_method(models[ORIGINAL], prepared, data, method, Budget(budget))
-        rows = probe_rows(NAMES.get(name, name), seed, view_probes(run.model, encoder, probes), gold, before)
+        rows = probe_rows(titled(name), seed, view_probes(run.model, encoder, probes), gold, before)
         cell.add_run(TASKS[0], name, run, budget, rows)
     return cell
 

@@ -67,6 +67,11 @@ class Spent:
     gpu: bool = False
 
 
+def titled(method: str) -> str:
+    """A method's name in tables: its own where it is not one of ours."""
+    return NAMES.get(method, method)
+
+
 @dataclass
 class Cell:
     """All that one seed of one task gave: plain data, so that it can come from another process."""
@@ -81,7 +86,7 @@ class Cell:
 
     def add_run(self, task: str, method: str, run: Run, budget: float, rows: Sequence[ScoreRow]) -> None:
         """Take in a finished run with its scores."""
-        name = NAMES.get(method, method)
+        name = titled(method)
         self.rows += rows
         self.trajectories.append(Trajectory(task, name, self.seed, run.points))
         self.spent.append(

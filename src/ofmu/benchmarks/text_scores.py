@@ -97,8 +97,14 @@ def text_parts(
 
 
 def false_answers(records: Sequence[Record], encoder: Encoder, wrong: int | None = None) -> TextSamples:
-    """Every record with each of its first `wrong` false answers (None: all), row after row."""
+    """Every record with each of its first `wrong` false answers (None: all), row after row.
+
+    Raises ValueError where records have different numbers of them: rows of losses would slip.
+    """
     false = [_list(record.meta["perturbed_answer"])[:wrong] for record in records]
+    counts = {len(answers) for answers in false}
+    if len(counts) > 1:
+        raise ValueError(f"perturbed_answer: found {sorted(counts)} of them, expected as many for every question")
     repeated = [replace(record, id=f"{record.id}/{i}") for record in records for i in range(len(false[0]))]
     return TextSamples(with_answers(repeated, [answer for row in false for answer in row]), encoder)
 

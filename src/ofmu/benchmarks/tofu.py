@@ -10,14 +10,13 @@ from ..engine.store import Store
 from ..errors import UserError
 from ..methods import serving
 from ..report.model import Page
-from .study import NAMES
+from .study import titled
 from .tofu_cells import Bench
 from .tofu_choice import Choice, Plan, smoke_setting, split_of, tofu_setting
 from .tofu_tuning import chosen
 from .tuning import need_optuna
 
 UTILITY, KNOWLEDGE = "the model utility of all models", "the general knowledge of all models"
-EVERY = tuple(name for name in serving("text") if name != "finetune")  # it has no part that forgets
 
 
 def run_tofu(out: Path, choice: Choice, plan: Plan, say: Callable[[str], None], store: Path | None = None) -> Page:
@@ -39,18 +38,24 @@ def smoke_tofu(out: Path, seeds: int, say: Callable[[str], None]) -> Page:
     """All methods on the smallest model and a few embedded people, two trials each: the numbers mean nothing."""
     need_optuna()
     setting, development = smoke_setting()
-    plan = Plan(EVERY, seeds, 2, f"ofmu bench tofu --smoke --seeds {seeds}")
+    plan = Plan(every_method(), seeds, 2, f"ofmu bench tofu --smoke --seeds {seeds}")
     return carry_out(Bench(out, setting, setting.on(development), plan, Store(out / "store"), say))
+
+
+def every_method() -> tuple[str, ...]:
+    """All that serve text and have a part that forgets, those of the caller's own included."""
+    return tuple(name for name in serving("text") if name != "finetune")
 
 
 def method_names(text: str) -> tuple[str, ...]:
     """Names from "ofmu,npo,…"; "all" is every method that forgets. Raises UserError for an unknown name."""
-    names = EVERY if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+    known = every_method()
+    names = known if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
-        if name not in EVERY:
-            near = difflib.get_close_matches(name, EVERY, n=1)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"--methods: found {name!r}; {hint}Methods: {', '.join(EVERY)}, or all")
+            raise UserError(f"--methods: found {name!r}; {hint}Methods: {', '.join(known)}, or all")
     if not names or len(set(names)) != len(names):
         raise UserError(f"--methods: found {text!r}, expected each method once, such as ofmu,npo")
     return names
@@ -65,7 +70,7 @@ def carry_out(bench: Bench) -> Page:
         try:
             _method(bench, name)
         except UserError as error:  # a method that cannot run here stops no other
-            bench.say(f"{NAMES[name]}: {error}")
+            bench.say(f"{titled(name)}: {error}")
             for seed in range(plan.seeds):
                 if _words(name, seed) in bench.missing:
                     bench.absent(name, seed, str(error))
@@ -84,12 +89,12 @@ def _method(bench: Bench, name: str) -> None:
     """Choose the settings of one method, and run it on every seed."""
     plan = bench.plan
     if plan.trials:
-        bench.say(f"{NAMES[name]}: {plan.trials} trials on other people")
+        bench.say(f"{titled(name)}: {plan.trials} trials on other people")
     preset = bench.setting.method(name)
     found = chosen(bench.development, name, preset, plan.trials, bench.store.root / "tuning", bench.store)
     bench.table.tuning[name] = found
     for seed in range(plan.seeds):
-        bench.say(f"{NAMES[name]}, seed {seed}")
+        bench.say(f"{titled(name)}, seed {seed}")
         if found.method is None:
             bench.absent(name, seed, f"all {found.trials} trials of its tuning failed")
         else:
@@ -98,4 +103,4 @@ def _method(bench: Bench, name: str) -> None:
 
 
 def _words(name: str, seed: int) -> str:
-    return f"{NAMES[name]} (seed {seed})"
+    return f"{titled(name)} (seed {seed})"

@@ -13,15 +13,16 @@ from ..engine.store import Store
 from ..report.model import FLOOR, ORIGINAL, RETRAIN, AnswerRow, Losses, Page, Trajectory
 from ..report.scores import write_scores, write_text
 from ..tasks import Method
-from .study import NAMES, Cell
+from .study import Cell, titled
 from .tofu_choice import Plan
 from .tofu_knowledge import absent_knowledge, knowledge_rows, right_answers
-from .tofu_page import Table, intervals, markdown, page_of
+from .tofu_page import markdown, page_of
 from .tofu_references import Reference, reference
 from .tofu_rows import missing_rows, score_rows
 from .tofu_runs import restored, seen_reference, seen_run, unlearned
 from .tofu_seen import Seen, questions
 from .tofu_setting import Setting
+from .tofu_tables import Table, intervals
 from .tofu_utility import utility_row
 
 SHOWN = 4  # answers on the page
@@ -95,7 +96,7 @@ class Bench:
     def run(self, name: str, method: Method, seed: int) -> None:
         """One method on one seed, made now or found in the store."""
         setting, store, ours = self.setting, self.store, self.references(seed)
-        cell, shown_as, original = self.table.cells[seed], NAMES[name], ours.models[ORIGINAL]
+        cell, shown_as, original = self.table.cells[seed], titled(name), ours.models[ORIGINAL]
         run = unlearned(setting, name, method, seed, original, store)
         cell.spent.append(replace(run.spent, method=shown_as))
         cell.trajectories.append(Trajectory(setting.task, shown_as, seed, run.points))
@@ -121,7 +122,7 @@ class Bench:
     def absent(self, name: str, seed: int, why: str) -> None:
         """A method without a run: its rows say why."""
         self.references(seed)
-        self.table.cells[seed].rows += missing_rows(self.setting.task, NAMES[name], seed, why)
+        self.table.cells[seed].rows += missing_rows(self.setting.task, titled(name), seed, why)
 
     def done(self, what: str) -> None:
         """It is no longer missing."""

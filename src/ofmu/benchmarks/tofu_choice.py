@@ -20,10 +20,10 @@ from ..engine.trainable import parse_trainable
 from ..errors import UserError
 from .tofu_knowledge import general_knowledge
 from .tofu_models import ONE_MINUTE, SCRATCH, SMOL, WHEEL, preset_of
+from .tofu_seen import shown
 from .tofu_setting import Setting, built
 from .tofu_split import PEOPLE, Groups, Split, people_split, tofu_split
 
-ASKED = 40  # real-world questions of each kind
 TOFU_SPLIT = "authors:198-199"
 USUAL = ("ofmu", "graddiff", "graddiff-bounded", "npo", "simnpo", "idkdpo", "rmu", "undial")
 
@@ -73,7 +73,8 @@ def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:
     if split.name == PEOPLE:
         return setting, split.development
     knowledge, unknown = general_knowledge()
-    return replace(setting, general=_general(), knowledge=knowledge, unknown=unknown), split.development
+    setting = replace(setting, general=_general(preset.general), knowledge=knowledge, unknown=unknown)
+    return setting, split.development
 
 
 def smoke_setting() -> tuple[Setting, Groups]:
@@ -144,6 +145,7 @@ def choice_question(record: Record) -> ChoiceQuestion:
     return ChoiceQuestion(record.id, record.prompt, (record.completion, *map(str, false[:2])), 0, "people")
 
 
-def _general() -> Mapping[str, Sequence[Record]]:
-    tofu = load_tofu()
-    return {name: list(getattr(tofu, name))[::2][:ASKED] for name in ("real_authors", "world_facts")}
+def _general(most: int | None) -> Mapping[str, Sequence[Record]]:
+    found = load_tofu()
+    sets = {"real_authors": found.real_authors, "world_facts": found.world_facts}
+    return {name: shown(list(asked), len(asked) if most is None else most) for name, asked in sets.items()}

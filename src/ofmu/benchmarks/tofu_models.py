@@ -20,7 +20,8 @@ class Preset:
     trained: what fine-tuning trains. template: Jinja text, "own" (the tokenizer's, if it has one) or "plain".
     epochs: passes over the forget set, the budget of every method. lr: of unlearning (None: by the model's width,
     `methods.default_rate`). changed: what methods take in place of their presets, by the path of a field. wrong,
-    generated, longest: false answers a question, answers generated in each group, and their tokens.
+    generated, longest: false answers to a forget question, answers generated in each group, and their tokens.
+    general: questions about real authors, and as many about the world, of the model utility (None: all).
     """
 
     trained: str
@@ -31,8 +32,9 @@ class Preset:
     lr: float | None = None
     changed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     wrong: int = 5
-    generated: int = 40
+    generated: int = 300
     longest: int = 200
+    general: int | None = None
 
 
 def _published(lr: float, template: str = "own") -> Preset:
@@ -40,11 +42,12 @@ def _published(lr: float, template: str = "own") -> Preset:
 
     Fine-tuning: 5 epochs, effective batch 32, AdamW with decay 0.01, the first epoch warms up, then linear decay;
     bf16 compute. TOFU (Maini et al. 2024, arXiv 2401.06121, appendix; config/finetune.yaml of its code):
-    Llama-2 at 1e-5, Phi at 2e-5. OpenUnlearning (Dorna et al. 2025, arXiv 2506.12618;
-    configs/experiment/finetune/tofu and configs/trainer): 1e-5 for every model. Unlearning: batch 32, 10
-    epochs, 1e-5, of which UNDIAL takes 1e-4; NPO and DPO β = 0.1; SimNPO β = 4.5, forget weight 0.125; RMU
-    steers with 2; UNDIAL lowers by 10. Where this differs: their Adam has β2 = 0.999 and weight decay in
-    unlearning, and their weights are bf16 too.
+    Llama-2 at 1e-5, Phi at 2e-5; at most 300 answers a group, and all general questions. OpenUnlearning (Dorna et
+    al. 2025, arXiv 2506.12618; configs/experiment/finetune/tofu and configs/trainer): 1e-5 for every model.
+    Unlearning: batch 32, 10 epochs, 1e-5, of which UNDIAL takes 1e-4; NPO and DPO β = 0.1; SimNPO β = 4.5, forget
+    weight 0.125; RMU steers with 2; UNDIAL lowers by 10. Where this differs: in unlearning their Adam has
+    β2 = 0.999 and weight decay, their rate warms up for an epoch and then falls to 0, their RMU steers layer 7 of
+    any model (here: 22 % of the depth, `engine.steered`), and their weights are bf16 too.
     """
     recipe = Recipe(5, 32, lr, "adamw", 0.01, "linear", warmup=0.2, hold=0.2, clip=1.0, autocast=True)
     changed = {
@@ -83,8 +86,10 @@ SMALL = Preset(
     wrong=3,
     generated=10,
     longest=40,
+    general=40,
 )
-SCRATCH = Preset("full", Recipe(16, 8, 2.5e-3, "adamw", 0.01, "linear", clip=1.0), generated=10, longest=40)
+SCRATCH_RECIPE = Recipe(16, 8, 2.5e-3, "adamw", 0.01, "linear", clip=1.0)
+SCRATCH = Preset("full", SCRATCH_RECIPE, generated=10, longest=40, general=40)
 
 
 def preset_of(model: str) -> tuple[Preset, str]:

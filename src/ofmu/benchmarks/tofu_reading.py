@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from ..report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, TaskSection
+from .paired import differences
 from .study import NAMES
 
 OURS = NAMES["ofmu"]
@@ -29,25 +30,18 @@ def _winner(task: TaskSection) -> str:
     first = order[0][1]
     ranking = ", ".join(f"{name} {mean:.2f}" for mean, name in order)
     floor = f"; two Retrains: {statistics.fmean(values[FLOOR].values()):.2f}" if FLOOR in values else ""
-    tie = _tie(values[first], {name: values[name] for _, name in order[1:]})
-    return f"least J (distance to Retrain and loss of kept answers, as shares) has {first}{tie}: {ranking}{floor}."
+    has = f"least J (distance to Retrain and loss of kept answers, as shares) has {first}{_tie(task, first)}"
+    return f"{has}: {ranking}{floor}."
 
 
-def _tie(best: dict[int, float], others: dict[str, dict[int, float]]) -> str:
+def _tie(task: TaskSection, best: str) -> str:
     """Who is not told apart from the best."""
-    if len(best) < 2:
-        return " (one seed, which tells no two methods apart)"
-    near = [name for name, values in others.items() if not _apart(best, values)]
-    within = "seed by seed they differ by less than two standard errors"
-    return f", not told apart from {', '.join(near)} ({within})" if near else ", told apart from all others"
-
-
-def _apart(ours: dict[int, float], theirs: dict[int, float]) -> bool:
-    """Whether the mean of the differences, seed by seed, is over two standard errors; never so on one seed."""
-    pairs = [theirs[seed] - ours[seed] for seed in ours.keys() & theirs.keys()]
-    if len(pairs) < 2:
-        return False
-    return abs(statistics.fmean(pairs)) > 2 * statistics.stdev(pairs) / len(pairs) ** 0.5
+    others = [one for one in differences(task.rows, "objective", best) if one.other not in REFERENCES]
+    if all(one.seeds < 2 for one in others):
+        return " (one seed, which tells no two methods apart)" if others else ""
+    near = ", ".join(one.other for one in others if not one.told_apart)
+    within = "the 95 % interval of the difference, seed by seed, holds 0"
+    return f", not told apart from {near} ({within})" if near else ", told apart from all others"
 
 
 def _by_seed(task: TaskSection, metric: str) -> dict[str, dict[int, float]]:

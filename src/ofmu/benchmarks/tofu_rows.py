@@ -26,6 +26,7 @@ from ..report.model import ScoreRow
 from .tofu_objective import objective
 from .tofu_seen import Floats, Seen, questions
 from .tofu_setting import Setting
+from .token_pass import FORGET_METRICS
 
 DIRECTIONS: Mapping[str, bool | None] = {  # of the scores that are the mean of one number a question
     "forget_nll": None,
@@ -43,7 +44,7 @@ DIRECTIONS: Mapping[str, bool | None] = {  # of the scores that are the mean of 
 OTHERS: Mapping[str, bool | None] = {  # of all others; KS has no interval: D of redrawn samples is too large
     "objective": False,
     "min_k_plus_plus_auc": None,
-    "unseen_damage": False,
+    "unseen_damage": None,  # best near 0: likelier than before is a change as well
     "repetition": False,
     "perplexity": False,
     "ks_p": True,
@@ -98,14 +99,18 @@ def score_rows(
         of |= {part: partial(_ks, part, found, theirs) for part in ("ks_p", "ks_d")}
         of["objective"] = lambda: _objective(seen, original, retrain)
     of.setdefault("truth_ratio", lambda: mean_score(_ratio(found), "", None))
-    return [_row(task, name, seed, metric, of[metric]) for metric in {**DIRECTIONS, **OTHERS} if metric in of]
+    added = [metric for metric in FORGET_METRICS if metric not in DIRECTIONS]
+    of |= {metric: partial(_added, metric, seen, setting) for metric in added}
+    order = (*DIRECTIONS, *OTHERS, *added)
+    return [_row(task, name, seed, metric, of[metric]) for metric in order if metric in of]
 
 
 def _row(task: str, name: str, seed: int, metric: str, of: Callable[[], Score]) -> ScoreRow:
     """A score as a row; one that cannot be had is missing, and says why."""
-    higher = {**DIRECTIONS, **OTHERS}[metric]
+    higher = {**DIRECTIONS, **OTHERS}.get(metric)
     try:
         score = of()
+        higher = higher if metric in OTHERS or metric in DIRECTIONS else score.higher_is_better
     except ValueError as error:
         return ScoreRow(task, name, seed, metric, None, 0, higher, str(error))
     if score.value is None:
@@ -113,6 +118,11 @@ def _row(task: str, name: str, seed: int, metric: str, of: Callable[[], Score]) 
     return ScoreRow(
         task, name, seed, metric, score.value, score.n, higher, None, *(score.interval or (None, None))
     )
+
+
+def _added(metric: str, seen: Seen, setting: Setting) -> Score:
+    """A metric that was added to the dict."""
+    return FORGET_METRICS[metric](seen.forgotten(setting))
 
 
 def _auc(members: Floats, others: Floats) -> Score:
@@ -150,10 +160,8 @@ def _ks(part: str, ours: Mapping[str, Floats], theirs: Mapping[str, Floats]) -> 
 
 def missing_rows(task: str, name: str, seed: int, why: str) -> list[ScoreRow]:
     """In place of the scores of a model that there is none of."""
-    return [
-        ScoreRow(task, name, seed, metric, None, 0, higher, why)
-        for metric, higher in {**DIRECTIONS, **OTHERS}.items()
-    ]
+    ways = dict.fromkeys(FORGET_METRICS) | {**DIRECTIONS, **OTHERS}
+    return [ScoreRow(task, name, seed, metric, None, 0, higher, why) for metric, higher in ways.items()]
 
 
 def _recalls(said: Sequence[str], asked: Sequence[Record]) -> Floats:

@@ -24,7 +24,7 @@ from ..tasks import Method
 from .experiment import Budget, Run, run_method
 from .study import Spent
 from .tofu_references import Reference, kept_json
-from .tofu_seen import Seen, measured, see
+from .tofu_seen import Seen, fluency, measured, see
 from .tofu_setting import Setting
 from .tofu_top import put
 
@@ -109,8 +109,14 @@ def _seen(model: Reference, setting: Setting, store: Store, load: Any) -> Seen:
         module, upper = load()
         return see(module, setting, store, upper).plain()
 
+    def fluent(_: Path) -> dict[str, Any]:
+        found = fluency(setting, seen.said)
+        return {"fluency": None if found is None else [values.tolist() for values in found]}
+
     parts = {"made": "tofu scores", "model": model.key, **measured(setting)}
-    return Seen.of(kept_json(store, parts, make, "scores")[1])
+    seen = Seen.of(kept_json(store, parts, make, "scores")[1])
+    found = kept_json(store, {**parts, "made": "tofu fluency"}, fluent, "fluency")[1]["fluency"]
+    return seen if found is None else replace(seen, fluency=(np.array(found[0]), np.array(found[1])))
 
 
 def restored(run: Unlearned, setting: Setting, original: Reference) -> Module:

@@ -21,7 +21,7 @@ from ..losses import token_nll
 from .answering import answer
 from .text_scores import TextParts
 from .tofu_setting import Setting
-from .token_pass import text_pass
+from .token_pass import TokenScores, text_pass
 
 Floats = NDArray[np.float64]
 ANSWERS = ("forget", "retain", "unseen")  # parts of which every token's prediction is looked at
@@ -33,34 +33,36 @@ class Seen:
     """A model on the measured questions, one number a question.
 
     losses: nats per token, by part [n], "perturbed" [n, wrong]. tokens: part → name → [n] (`TokenScores`).
-    said: its answers to some forget and retain questions. fluency: (nats per token under the base model,
-    tokens) of each answer that is not empty; None where the base model is untrained.
+    said: its answers to some forget and retain questions. fluency: what `fluency` says of them, kept apart.
     """
 
     losses: Mapping[str, Floats]
     tokens: Mapping[str, Mapping[str, Floats]]
     said: Mapping[str, Sequence[str]]
-    fluency: tuple[Floats, Floats] | None
+    fluency: tuple[Floats, Floats] | None = None
+
+    def forgotten(self, setting: Setting) -> TokenScores:
+        """What the pass found of the forget set, as metrics of one's own are given it."""
+        asked, found = TextSamples(setting.groups.forget, setting.encoder), self.tokens["forget"]
+        counts = np.array([float(answer_tokens(asked, row)) for row in range(len(asked))])
+        return TokenScores(self.losses["forget"], counts, *(found[name] for name in TOKEN_SCORES))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON, without the fluency."""
         tokens = {part: {name: x.tolist() for name, x in found.items()} for part, found in self.tokens.items()}
         return {
             "losses": {part: values.tolist() for part, values in self.losses.items()},
             "tokens": tokens,
             "said": {part: list(texts) for part, texts in self.said.items()},
-            "fluency": None if self.fluency is None else [x.tolist() for x in self.fluency],
         }
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Seen:
         """From JSON."""
-        fluency = plain["fluency"]
         return cls(
             {part: np.array(values) for part, values in plain["losses"].items()},
             {part: {k: np.array(v) for k, v in found.items()} for part, found in plain["tokens"].items()},
             plain["said"],
-            None if fluency is None else (np.array(fluency[0]), np.array(fluency[1])),
         )
 
 
@@ -85,7 +87,7 @@ def see(model: Module, setting: Setting, store: Store, upper: bool) -> Seen:
     whole = setting.halves.whole(model) if upper else model
     asked, longest = questions(setting), setting.preset.longest
     said = {name: answer(whole, setting.encoder, records, longest, 10) for name, records in asked.items()}
-    return Seen(losses, tokens, said, None if setting.fresh else _fluency(setting, asked, said))
+    return Seen(losses, tokens, said)
 
 
 def _upper(setting: Setting, store: Store, samples: Any) -> Any:
@@ -103,18 +105,37 @@ def _passed(model: Module, parts: TextParts) -> tuple[dict[str, Floats], dict[st
     return losses, tokens
 
 
-def _fluency(
-    setting: Setting, asked: Mapping[str, Sequence[Record]], said: Mapping[str, Sequence[str]]
-) -> tuple[Floats, Floats]:
-    """How likely the base model finds the answers: ([n] mean losses, [n] tokens) of those that are not empty."""
-    pairs = [(record, text) for name in asked for record, text in zip(asked[name], said[name]) if text]
+def fluency(setting: Setting, said: Mapping[str, Sequence[str]]) -> tuple[Floats, Floats] | None:
+    """How likely the base model finds the answers: ([n] mean losses, [n] tokens) of those that are not empty.
+
+    Of what was said alone: an answer that was cut at the limit has no end token to be likely or not. None where
+    the base model is untrained.
+    """
+    if setting.fresh:
+        return None
+    asked = questions(setting)
+    answered = [pair for name in asked for pair in zip(asked[name], said[name], strict=True)]
+    pairs = [(record, text) for record, text in answered if text]
     if not pairs:
         return np.empty(0), np.empty(0)
     records, texts = zip(*pairs, strict=True)
-    samples = TextSamples(with_answers(list(records), list(texts)), setting.encoder)
+    samples = _Unended(with_answers(list(records), list(texts)), setting.encoder)
     losses = sample_losses(setting.halves.base.module, samples, token_nll, batch=8).double().numpy()
-    answers = [sum(label >= 0 for label in samples.encoded(row)[1]) for row in range(len(samples))]
-    return losses, np.array(answers, dtype=np.float64)
+    return losses, np.array([float(answer_tokens(samples, row)) for row in range(len(samples))])
+
+
+class _Unended(TextSamples):
+    """Records without the end token of their answers."""
+
+    def _encode(self, row: int) -> tuple[list[int], list[int]]:
+        ids, labels = super()._encode(row)
+        ended = ids[-1] == self.encoder.tokenizer.eos_token_id and sum(label >= 0 for label in labels) > 1
+        return (ids[:-1], labels[:-1]) if ended else (ids, labels)
+
+
+def answer_tokens(samples: TextSamples, row: int) -> int:
+    """How many tokens of a row carry loss."""
+    return sum(label >= 0 for label in samples.encoded(row)[1])
 
 
 def measured(setting: Setting) -> dict[str, Any]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..tasks import Method
 from .settings import value_of, with_values
-from .tuning import Range, Tried, Values, best, tune
+from .tuning import Range, Tried, Values, best, end_of, tune
 
 # the rate is drawn from preset/5 … 2·preset: a decade, most of it below, since too high breaks
 BELOW, ABOVE = 5.0, 2.0
+EDGE = 0.05  # of a range: a chosen value so near to its end is marked
 AROUND = 5.0  # the other knob is drawn from preset/5 … 5·preset
 RATES = ("descent.lr", "outer.lr")
 KNOBS: Mapping[str, str | None] = {  # method -> its main setting besides the learning rate
@@ -39,7 +40,8 @@ class Chosen:
     """How one method was tuned. method: with the best values found; None: every trial failed.
 
     trials: made, of which `failed` have no value; first: the preset's objective, best: the lowest; values: by the
-    path of a field; cost: sample-gradients that all trials took.
+    path of a field; cost: sample-gradients that all trials took; ends: which end of its range a value lies
+    at, where it does: a better one may lie beyond.
     """
 
     method: Method | None
@@ -49,6 +51,7 @@ class Chosen:
     best: float | None
     values: Mapping[str, float]
     cost: float
+    ends: Mapping[str, str] = field(default_factory=dict)
 
 
 def space(name: str, preset: Method) -> dict[str, Range]:
@@ -82,4 +85,7 @@ def tuned(
         return Chosen(None, len(made), failed, None, None, {}, cost)
     found = best(made)
     values = {path: float(value) for path, value in found.values.items()}
-    return Chosen(with_values(preset, found.values), len(made), failed, made[0].score, found.score, values, cost)
+    method, first = with_values(preset, found.values), made[0].score
+    found_ends = {path: end_of(ranges[path], value, EDGE) for path, value in values.items()}
+    ends = {path: end for path, end in found_ends.items() if end is not None}
+    return Chosen(method, len(made), failed, first, found.score, values, cost, ends)

@@ -83,6 +83,11 @@ def tofu_split(split: str, keep: int | None = None) -> Split:
     report, development = ((gone, kept), (dev_gone, dev_kept))
     others = list(authors(heldout)), list(authors(unseen))
     made = [Groups(list(authors(lost)), list(authors(stay)), *others) for lost, stay in (report, development)]
+    if not made[0].asked:
+        raise UserError(
+            f"--split: found {split!r}, where the kept authors ({kept[0]} to {kept[-1]}) have no wrong answers to "
+            "ask beside the right ones; TOFU has them for authors 0-19, of which some must be kept"
+        )
     return Split(split, *made)
 
 

@@ -34,8 +34,6 @@ from .tofu_score import harmonic
 from .tofu_seen import Seen, questions
 from .tofu_setting import Setting
 
-OPTIONS = 3  # wrong answers a question, as TOFU's real-world sets have
-
 
 def utility_row(
     task: str,
@@ -50,7 +48,8 @@ def utility_row(
     """The model utility, from the store or measured now; load: the model, and whether it is an upper part.
 
     Probability, ROUGE-L recall and truth ratio (form "utility") on the kept questions and on `setting.general`;
-    n is the number of questions behind the least of the nine parts. Source: Maini et al. 2024.
+    n is the number of questions behind the least of the nine parts. All wrong answers are taken, as many as a set
+    has (TOFU: five of the kept questions, three of the others). Source: Maini et al. 2024.
     """
     groups = {"retain": setting.groups.asked, **setting.general}
     parts = {
@@ -58,7 +57,7 @@ def utility_row(
         "model": model.key,
         "encoder": setting.encoder.settings(),
         "asked": {name: ids_fingerprint([record.id for record in records]) for name, records in groups.items()},
-        "sizes": [OPTIONS, setting.preset.generated, setting.preset.longest],
+        "sizes": ["all", setting.preset.generated, setting.preset.longest],
     }
     _, found = kept_json(store, parts, lambda _: _measured(*load(), seen, setting, store), f"utility, {method}")
     value = model_utility(found["parts"]).value
@@ -78,7 +77,7 @@ def _measured(model: Module, upper: bool, seen: Seen, setting: Setting, store: S
         return sample_losses(model, through, token_nll).numpy()
 
     def wrong(records: Sequence[Record]) -> np.ndarray:
-        return losses(false_answers(records, encoder, OPTIONS)).reshape(len(records), OPTIONS)
+        return losses(false_answers(records, encoder)).reshape(len(records), -1)
 
     reworded = [str(record.meta["paraphrased_answer"]) for record in kept]
     right = losses(TextSamples(with_answers(kept, reworded), encoder))

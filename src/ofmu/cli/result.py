@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ofmu.benchmarks.study import NAMES
+from ofmu.benchmarks.study import titled
 from ofmu.cli.evidence import plain as plain_evidence
 from ofmu.cli.job import Job, Progress, gradient
 from ofmu.cli.options import UnlearnOptions
@@ -47,7 +47,7 @@ class Result:
     @property
     def name(self) -> str:
         """What tables call the method."""
-        return NAMES.get(self.options.method, self.options.method)
+        return titled(self.options.method)
 
     @property
     def reached(self) -> bool:

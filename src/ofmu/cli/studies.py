@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ofmu.cli.exits import DONE
+from ofmu.cli.exits import DONE, OURS
 from ofmu.cli.say import note
 from ofmu.cli.tofu_options import TofuOptions
 from ofmu.errors import UserError
@@ -43,6 +43,7 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
     from ofmu.benchmarks.catalogue import BENCHMARKS, SMOKED, VISION, vision
 
     _check_bench(name, seeds, smoke, options)
+    broken: list[str] = []
     for chosen in [name] if name is not None else SMOKED:
         folder = out / chosen
         note(f"{chosen}: {seeds} seeds" if not smoke else f"{chosen}: smoke")
@@ -55,7 +56,17 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
             note(f"{chosen}: skipped, {error}")  # a smoke run of everything goes as far as the data here allow
             continue
         _write(folder, page)
-    return DONE
+        broken += [f"{chosen}, {method}: {why}" for method, why in _unmeasured(page).items()] if smoke else []
+    for line in broken:
+        note(f"nothing was measured: {line}")
+    return OURS if broken else DONE
+
+
+def _unmeasured(page: Page) -> dict[str, str]:
+    """The methods that have no number at all, and why: what a smoke run is there to find."""
+    found = {row.method: row.missing or "it has no rows" for row in page.rows if row.value is None}
+    measured = {row.method for row in page.rows if row.value is not None}
+    return {method: why for method, why in found.items() if method not in measured}
 
 
 def _check_bench(name: str | None, seeds: int, smoke: bool, options: VisionOptions) -> None:

@@ -101,9 +101,9 @@ def per_sample_nll_error(loss: ArrayLike, retrain_loss: ArrayLike) -> Score:
 def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Score:
     """Collateral damage 100 · (1 − mean p / mean p of the original model) on texts outside all training.
 
-    probability, original_probability: [n] answer probabilities of the same texts. In % of the original's; 0
-    is no damage, negative a gain. The spread is the standard error of a ratio of paired means (linearised); the
-    interval a bootstrap over texts, each with both its values (none where one was 0 before).
+    probability, original_probability: [n] answer probabilities of the same texts. In % of the original's; best
+    is 0, negative is likelier than before. The spread is the standard error of a ratio of paired means
+    (linearised); the interval a bootstrap over texts, each with both its values (none where one was 0 before).
     Raises ValueError for nan, values outside [0, 1], lengths that differ and an original that is 0
     everywhere.
     """
@@ -120,7 +120,7 @@ def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Sc
     if n > 1 and before.min() > 0:
         pairs = np.column_stack([now, before])
         interval = bootstrap_groups([pairs], lambda drawn: 100 * (1 - _ratio_of_means(drawn[0])), 0)
-    return Score(100 * (1 - ratio), n, error, kind, higher_is_better=False, unit="%", interval=interval)
+    return Score(100 * (1 - ratio), n, error, kind, unit="%", interval=interval)
 
 
 def _ratio_of_means(pairs: Floats) -> float:

@@ -240,7 +240,10 @@ LABELS: dict[str, Label] = {
         "near",
     ),
     "unseen_damage": Label(
-        "damage %", "How much less likely answers about others nobody trained on became, in % of before.", "kept"
+        "damage %",
+        "How much less likely answers about others nobody trained on became, in % of before; below 0: likelier.",
+        "kept",
+        "≈ 0",
     ),
     "repetition": Label("repeats", "Share of four-word sequences in its answers that it said before.", "kept"),
     "perplexity": Label(

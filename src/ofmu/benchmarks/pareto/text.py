@@ -9,7 +9,7 @@ from ...engine.prepare import UNIT
 from ...engine.store import Store
 from ...report.model import FLOOR, ORIGINAL, RETRAIN, ScoreRow
 from ...tasks import Method
-from ..study import NAMES
+from ..study import titled
 from ..tofu_choice import Choice, smoke_setting, tofu_setting
 from ..tofu_models import ONE_MINUTE
 from ..tofu_references import Reference, reference
@@ -76,7 +76,7 @@ class TextGround:
         for budget in budgets:
             setting = replace(self.setting, budget=budget * whole)
             for name in self.methods:
-                title = NAMES.get(name, name)
+                title = titled(name)
                 method = self._method(name, budget)
                 run = unlearned(setting, title, method, seed, models[ORIGINAL], self.store)
                 spot = Spot(self.name, title, budget, seed, run.spent.samples / whole, run.spent.ended)
@@ -114,7 +114,7 @@ class TextGround:
         preset = self.setting.method(name)
         if name == OURS or not self.trials:
             return preset
-        title = NAMES.get(name, name)
+        title = titled(name)
         if (title, budget) not in self._tuned:
             retraining = self.development.recipe.epochs * len(self.development.groups.retain)
             setting = replace(self.development, budget=budget * retraining)
