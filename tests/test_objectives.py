@@ -227,6 +227,34 @@ def test_a_step_of_each_on_prepared_text_full_and_lora(name, spec):
     assert NLL().bind(made.task) is token_nll
 
 
+OTHERS = ("gradascent", "graddiff", "graddiff-bounded", "kl", "npo", "simnpo", "pcgrad", "mgda", "upgrad")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_step_of_every_other_method_moves_the_adapter_alone(name):
+    if name in ("pcgrad", "mgda", "upgrad"):
+        pytest.importorskip("torchjd")
+    samples = questions(6)
+    config = copy.deepcopy(llama().config)
+    config.vocab_size = len(samples.encoder.tokenizer)
+    base = plain(type(llama())(config))
+    loaded = apply_trainable(LoadedModel(copy.deepcopy(base), "text"), "lora:2")
+    frozen = {k: p.detach().clone() for k, p in loaded.module.named_parameters() if not p.requires_grad}
+    method = build_method(name, "text", width=16, adapter=True)
+    made = prepare(
+        loaded.module, "text", Parts(samples, questions(8), questions(8)), method, Sources(base=base), seed=0
+    )
+    oracle = TorchOracle(loaded.module)
+    before = [p.detach().clone() for p in oracle.params]
+    state = method.init(made.task, oracle)
+    for _ in range(2):
+        state, log = method.step(made.task, oracle, state)
+    assert all(math.isfinite(value) for value in log.numbers.values())
+    assert any(not torch.equal(a, b) for a, b in zip(before, oracle.params, strict=True))
+    after = dict(loaded.module.named_parameters())
+    assert all(torch.equal(value, after[name]) for name, value in frozen.items())
+
+
 def test_labels_of_the_prompt_stay_ignored_in_a_refusal():
     declined = refusals(questions(3))
     labels = declined.batch([0, 1, 2]).labels
