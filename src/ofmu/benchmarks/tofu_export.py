@@ -10,7 +10,8 @@ import numpy as np
 
 from ..data.tofu_logs import SETS, AggregatedLog, Floats, MetricLog, eval_layout, summary_layout
 from ..report.scores import write_text
-from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name, truth_ratios_of
+from .tofu_quality import truth_ratios_of
+from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name
 
 
 def eval_metrics(log: AggregatedLog, scores: TofuScores) -> dict[str, MetricLog]:

@@ -19,14 +19,12 @@ from ..metrics import (
     TruthRatioForm,
     answer_probability,
     bootstrap_groups,
-    forget_quality,
     mean_interval,
     model_utility,
     normalised_probability,
-    truth_ratio,
 )
+from .tofu_quality import TofuLog, quality, truth_ratios_of
 
-TofuLog = AggregatedLog | EvalLog
 METRICS = ("probability", "rouge", "truth_ratio")
 WITH_OPTIONS = ("real_authors", "world_facts")  # their probability is normalised over the answers on offer
 AGREE = 1e-6  # a recorded mean and that of its recorded values: more apart, and the log contradicts itself
@@ -83,9 +81,9 @@ def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> Tof
     intervals = {name: mean_interval(column.values, seed) for name, column in columns.items()}
     if all(part in columns for part in UTILITY_PARTS):
         intervals["model_utility"] = _utility_interval(log, columns, seed)
-    quality = None if retain is None else _quality(log, retain)
+    ks = None if retain is None else quality(log, retain)
     utility = _utility(log, means, recorded)
-    return TofuScores(means, columns, utility, intervals, quality, recorded.get("forget_quality"))
+    return TofuScores(means, columns, utility, intervals, ks, recorded.get("forget_quality"))
 
 
 def _columns(log: TofuLog) -> dict[str, Column]:
@@ -102,7 +100,7 @@ def _columns(log: TofuLog) -> dict[str, Column]:
             if entry is not None and entry.by_index is not None:
                 ids, found = log.column(newer_name(name, metric), field)
                 if metric == "truth_ratio":
-                    found = _closeness(found, entry.agg_value) if name == "forget" else np.maximum(0.0, 1 - found)
+                    found = _closeness(found) if name == "forget" else np.maximum(0.0, 1 - found)
                 columns[f"{name}_{metric}"] = Column(ids, found)
     return columns
 
@@ -113,18 +111,11 @@ def _probability(name: str, losses: AnswerLosses) -> Floats:
     return answer_probability(losses.correct)
 
 
-def truth_ratios_of(losses: AnswerLosses, form: TruthRatioForm) -> Floats:
-    """[n]: the truth ratios of a set's questions."""
-    return truth_ratio(losses.paraphrased, losses.wrong, form)
-
-
-def _closeness(ratio: Floats, mean: float | None) -> Floats:
-    """min(R, 1/R); or as they are, where the log's mean shows correct/(correct + wrong), its other aggregator."""
+def _closeness(ratio: Floats) -> Floats:
+    """min(R, 1/R), [n]; a share (OpenUnlearning's other aggregator) is at most 1 and stays as it is."""
     with np.errstate(divide="ignore"):  # 1/0 is infinite, and the minimum then 0
         closeness: Floats = np.minimum(ratio, 1 / ratio)
-    if mean is None or abs(closeness.mean() - mean) <= AGREE or abs(ratio.mean() - mean) > AGREE:
-        return closeness
-    return ratio
+    return closeness
 
 
 def newer_name(name: str, metric: str) -> str:
@@ -197,20 +188,3 @@ def _utility_interval(log: TofuLog, columns: Mapping[str, Column], seed: int) ->
 def harmonic(parts: Floats) -> float:
     """The harmonic mean, 0 where a part is 0 (its limit): scipy's is slow for a thousand draws."""
     return float(len(parts) / (1 / parts).sum()) if parts.all() else 0.0
-
-
-def _quality(log: TofuLog, retain: TofuLog) -> KSResult:
-    original = isinstance(log, AggregatedLog) and isinstance(retain, AggregatedLog)
-    ours, theirs = (_truth_ratios(each, "tofu" if original else "geometric") for each in (log, retain))
-    if set(ours.ids) != set(theirs.ids):
-        raise UserError(
-            f"{log.path} and {retain.path}: found {len(ours.ids)} and {len(theirs.ids)} forget questions with "
-            "other indices, expected the same questions in both: give the Retrain's log on the same forget set"
-        )
-    return forget_quality(ours.values, theirs.values)
-
-
-def _truth_ratios(log: TofuLog, form: TruthRatioForm) -> Column:
-    if isinstance(log, AggregatedLog):
-        return Column(log.sets["forget"].ids, truth_ratios_of(log.sets["forget"], form))
-    return Column(*log.column("forget_truth_ratio", "score"))
