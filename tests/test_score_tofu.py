@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+from scipy.stats import ks_2samp
 
 from ofmu.benchmarks.tofu_export import eval_metrics
 from ofmu.benchmarks.tofu_score import score_log
@@ -372,15 +373,35 @@ def test_an_unknown_layout_is_refused(refused, content):
     assert "TOFU_EVAL.json" in refused(content)
 
 
-def test_logs_of_other_questions_are_refused(refused):
+def test_logs_of_other_questions_are_compared_with_a_warning(tmp_path, capsys):
     other = made_log(14)
+    files = save(tmp_path / "log.json", made_log(13)), str(tmp_path / "retain.json")
+
+    def compared() -> tuple[dict, str]:
+        save(tmp_path / "retain.json", other)
+        assert run(["score", "tofu", "--log", files[0], "--retain-log", files[1], "--json"]) == 0
+        said = capsys.readouterr()
+        return json.loads(said.out), " ".join(said.err.split())
+
+    same, said = compared()
+    assert "warning" not in said
     forget = other["eval_log_forget.json"]
     for name, column in forget.items():
-        forget[name] = {str(int(i) + 20): value for i, value in column.items()}
-    assert "same questions" in refused(made_log(13), other)
+        forget[name] = {str(int(i) + 6): value for i, value in column.items()}
+    moved, said = compared()
+    assert "8 forget questions" in said
+    assert "2 indices in both" in said
+    assert moved == same  # the test pairs nothing
     for column in forget.values():
-        column.pop("20")
-    assert "8 and 7" in refused(made_log(13), other)
+        column.pop("6")
+    fewer, said = compared()
+    assert (fewer["n"], fewer["n_retain"]) == (8, 7)
+    assert "different questions" in said
+    expected = ks_2samp(ratios(made_log(13)), ratios(other))
+    assert fewer["forget_quality"] == pytest.approx(expected.pvalue, abs=1e-12)
+    assert fewer["ks_statistic"] == pytest.approx(expected.statistic, abs=1e-12)
+    assert run(["score", "tofu", "--log", files[0], "--retain-log", files[1]]) == 0
+    assert "8 against 7" in capsys.readouterr().out
 
 
 def test_a_newer_log_that_contradicts_itself_is_refused(refused):

@@ -24,26 +24,31 @@ CLOSE = 1e-3  # relative, of R and S from recorded losses: the framework's float
 TINY = 1e-300  # no division by zero where probabilities underflow
 
 
-def quality(log: TofuLog, retain: TofuLog) -> KSResult:
-    """The p-value and D of the truth ratios of D_f, the model's against Retrain's.
+def quality(log: TofuLog, retain: TofuLog) -> tuple[KSResult, tuple[str, ...]]:
+    """(The p-value and D of the truth ratios of D_f, the model's against Retrain's; warnings, a line each).
 
-    Raises UserError where the logs are of different questions, and where they cannot be brought to one form.
+    The test pairs nothing: it is the original's for any two sets of questions, and a warning says where they
+    differ. Raises UserError where the logs cannot be brought to one form.
     """
     original = isinstance(log, AggregatedLog) and isinstance(retain, AggregatedLog)
     (our_ids, ours), (their_ids, theirs) = (
         recorded(each, "tofu" if original else "geometric") for each in (log, retain)
     )
-    if set(our_ids) != set(their_ids):
-        raise UserError(
-            f"{log.path} and {retain.path}: found {len(our_ids)} and {len(their_ids)} forget questions with "
-            "other indices, expected the same questions in both: give the Retrain's log on the same forget set"
-        )
     forms = form_of(log), form_of(retain)
     if None in forms and forms != (None, None):
         raise UserError(_unknown(log if forms[0] is None else retain))
     if forms[0] != forms[1]:
         ours, theirs = _shares(log), _shares(retain)
-    return forget_quality(ours, theirs)
+    warnings = () if set(our_ids) == set(their_ids) else (_other_questions(log, retain, our_ids, their_ids),)
+    return forget_quality(ours, theirs), warnings
+
+
+def _other_questions(log: TofuLog, retain: TofuLog, ours: tuple[str, ...], theirs: tuple[str, ...]) -> str:
+    shared = len(set(ours) & set(theirs))
+    return (
+        f"warning: {log.path} has {len(ours)} forget questions and {retain.path} {len(theirs)}, {shared} indices "
+        "in both: the models were asked different questions, and D holds that difference too"
+    )
 
 
 def recorded(log: TofuLog, form: TruthRatioForm) -> tuple[tuple[str, ...], Floats]:

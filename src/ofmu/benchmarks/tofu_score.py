@@ -45,6 +45,7 @@ class TofuScores:
     means: by "<set>_<metric>": the nine parts of the model utility and three of the forget set; a SUMMARY may lack
     them. intervals: 95 % bootstrap over questions, of the means and of "model_utility"; empty without values by
     question. quality: against a Retrain's log. recorded_quality: the p-value that the log itself holds.
+    warnings: lines to be shown beside the numbers.
     """
 
     means: Mapping[str, float]
@@ -53,13 +54,14 @@ class TofuScores:
     intervals: Mapping[str, tuple[float, float]]
     quality: KSResult | None = None
     recorded_quality: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, object]:
         """Plain data: model_utility, the parts, forget_quality, ks_statistic and n where known, the intervals."""
         said: dict[str, object] = {"model_utility": self.utility, **self.means}
         if self.quality is not None:
             found = {"forget_quality": self.quality.p, "ks_statistic": self.quality.statistic}
-            said |= {**found, "n": self.quality.n_unlearned}
+            said |= {**found, "n": self.quality.n_unlearned, "n_retain": self.quality.n_retrained}
         elif self.recorded_quality is not None:
             said["forget_quality"] = self.recorded_quality
         counts = {name: len(column.ids) for name, column in self.columns.items()}
@@ -69,8 +71,8 @@ class TofuScores:
 def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> TofuScores:
     """The scores of a model's log; with the log of the model retrained without D_f also the forget quality.
 
-    Raises UserError where the log lacks what is asked, contradicts itself, or the two logs are of different forget
-    questions. seed: of the bootstrap.
+    Raises UserError where the log lacks what is asked, contradicts itself, or its truth ratios are in a form that
+    cannot be compared with the other's. seed: of the bootstrap.
     """
     columns = _columns(log)
     means = {name: float(column.values.mean()) for name, column in columns.items()}
@@ -81,9 +83,9 @@ def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> Tof
     intervals = {name: mean_interval(column.values, seed) for name, column in columns.items()}
     if all(part in columns for part in UTILITY_PARTS):
         intervals["model_utility"] = _utility_interval(log, columns, seed)
-    ks = None if retain is None else quality(log, retain)
+    ks, warnings = (None, ()) if retain is None else quality(log, retain)
     utility = _utility(log, means, recorded)
-    return TofuScores(means, columns, utility, intervals, ks, recorded.get("forget_quality"))
+    return TofuScores(means, columns, utility, intervals, ks, recorded.get("forget_quality"), warnings)
 
 
 def _columns(log: TofuLog) -> dict[str, Column]:

@@ -20,6 +20,8 @@ def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> in
     found = read_tofu_log(log)
     retain = None if retain_log is None else read_tofu_log(retain_log, sets=("forget",))
     scores = score_log(found, retain)
+    for warning in scores.warnings:
+        note(warning)
     if out is not None:
         if not isinstance(found, AggregatedLog):
             raise UserError(f"--out: {log} is in the newer layout already; expected an eval_log_aggregated.json")
@@ -51,6 +53,8 @@ def _table(scores: TofuScores) -> Table:
         table.add_row(name, f"{value:.4f}", interval, "" if column is None else str(len(column.ids)))
     if scores.quality is not None:
         n = str(scores.quality.n_unlearned)
+        if scores.quality.n_retrained != scores.quality.n_unlearned:
+            n = f"{n} against {scores.quality.n_retrained}"
         table.add_row("forget_quality (KS p)", f"{scores.quality.p:.4g}", "", n)
         table.add_row("ks_statistic (D)", f"{scores.quality.statistic:.4f}", "", n)
     elif scores.recorded_quality is not None:
