@@ -11,13 +11,14 @@ from ofmu.benchmarks.tofu_export import eval_metrics, write_eval_logs
 from ofmu.benchmarks.tofu_score import TofuScores, score_log
 from ofmu.cli.exits import DONE, is_full_disk
 from ofmu.cli.say import note, print_json
-from ofmu.data.tofu_logs import AggregatedLog, read_tofu_log
+from ofmu.data.tofu_logs import SETS, AggregatedLog, read_tofu_log
 from ofmu.errors import UserError
 
 
 def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> int:
     """Read, score, print; and write the newer layout to `out`."""
-    found = read_tofu_log(log)
+    needed = SETS if retain_log is None else ("forget",)  # the forget quality needs no other
+    found = read_tofu_log(log, tuple(needed), also=tuple(SETS))
     retain = None if retain_log is None else read_tofu_log(retain_log, sets=("forget",))
     scores = score_log(found, retain)
     for warning in scores.warnings:
@@ -46,7 +47,8 @@ def _write(out: str, log: AggregatedLog, scores: TofuScores) -> None:
 
 def _table(scores: TofuScores) -> Table:
     table = Table("score", "value", "95 % interval", "questions")
-    for name, value in {"model_utility": scores.utility, **scores.means}.items():
+    utility = {} if scores.utility is None else {"model_utility": scores.utility}
+    for name, value in {**utility, **scores.means}.items():
         low_high = scores.intervals.get(name)
         interval = "" if low_high is None else f"{low_high[0]:.4f} to {low_high[1]:.4f}"
         column = scores.columns.get(name)
