@@ -6,6 +6,7 @@ import math
 import random
 
 import pytest
+from scipy.stats import ks_2samp
 
 from ofmu.benchmarks.tofu_export import eval_metrics
 from ofmu.benchmarks.tofu_score import score_log
@@ -205,6 +206,69 @@ def test_the_newer_forget_truth_ratio_with_its_other_aggregator(tmp_path, capsys
     assert found["forget_truth_ratio"] == pytest.approx(mean(values))
 
 
+def forget_eval(log: dict, share: bool, losses: bool = True) -> dict:
+    """A newer log whose forget truth ratios are R = wrong/correct, or the share 1/(1 + R)."""
+    content, forget = newer(log), log["eval_log_forget.json"]
+    values = {i: r / (1 + r) if share else 1 / r for i, r in zip(forget["avg_gt_loss"], ratios(log))}
+    rows = {i: {"score": value} for i, value in values.items()}
+    agg = mean(values.values()) if share else mean(min(r, 1 / r) for r in values.values())
+    content["forget_truth_ratio"] = {"agg_value": agg, "value_by_index": rows}
+    if losses:
+        para, wrong = forget["avg_paraphrased_loss"], forget["average_perturb_loss"]
+        content["forget_Q_A_PARA_Prob"] = {"value_by_index": {i: {"avg_loss": loss} for i, loss in para.items()}}
+        content["forget_Q_A_PERT_Prob"] = {"value_by_index": {i: {"avg_loss": each} for i, each in wrong.items()}}
+    return content
+
+
+def test_one_model_with_its_truth_ratio_as_a_share_and_as_a_ratio_is_one_model(tmp_path, capsys):
+    log, other = made_log(19), made_log(20)
+    share = save(tmp_path / "share.json", forget_eval(log, share=True))
+    same = [save(tmp_path / "ratio.json", forget_eval(log, share=False)), save(tmp_path / "old.json", log)]
+    expected = ks_by_hand(ratios(log), ratios(other))
+    others = [save(tmp_path / "other.json", other), save(tmp_path / "o.json", forget_eval(other, share=False))]
+    for pair in [(share, each) for each in same] + [(each, share) for each in same]:
+        assert scored(capsys, "--log", pair[0], "--retain-log", pair[1])["forget_quality"] == 1
+    for retain in [*others, save(tmp_path / "s.json", forget_eval(other, share=True))]:
+        found = scored(capsys, "--log", share, "--retain-log", retain)
+        assert (found["ks_statistic"], found["forget_quality"]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_forms_of_a_broken_model_are_told_apart(tmp_path, capsys):
+    log = made_log(21)  # losses above 23 nats: its probabilities are below the framework's 1e-10
+    forget = log["eval_log_forget.json"]
+    forget["avg_paraphrased_loss"] = {i: loss + 25 for i, loss in forget["avg_paraphrased_loss"].items()}
+    forget["average_perturb_loss"] = {
+        i: [w + 25 for w in each] for i, each in forget["average_perturb_loss"].items()
+    }
+    share, ratio = forget_eval(log, share=True), forget_eval(log, share=False)
+    rows = [content["forget_truth_ratio"]["value_by_index"] for content in (share, ratio)]
+    for i, wrong in forget["average_perturb_loss"].items():
+        p, q = math.exp(-forget["avg_paraphrased_loss"][i]), math.exp(-mean(wrong))
+        rows[0][i]["score"], rows[1][i]["score"] = p / (p + q + 1e-10), q / (p + 1e-10)
+    for content, found in zip((share, ratio), rows):
+        content["forget_truth_ratio"]["agg_value"] = mean(
+            min(row["score"], 1 / row["score"]) for row in found.values()
+        )
+    files = save(tmp_path / "share.json", share), save(tmp_path / "ratio.json", ratio)
+    assert scored(capsys, "--log", files[0], "--retain-log", files[1])["forget_quality"] == 1
+
+
+def test_a_truth_ratio_of_unknown_form_is_compared_with_another_of_unknown_form_alone(tmp_path, capsys, refused):
+    log, other = made_log(19), made_log(20)
+    unknown = forget_eval(log, share=True, losses=False)
+    assert "forget_Q_A_PARA_Prob" in refused(unknown, other)
+    assert "forget_Q_A_PARA_Prob" in refused(other, unknown)
+    files = [save(tmp_path / name, forget_eval(each, True, False)) for name, each in zip("ab", (log, other))]
+    found = scored(capsys, "--log", files[0], "--retain-log", files[1])
+    assert found["forget_quality"] == pytest.approx(ks_by_hand(ratios(log), ratios(other))[1], abs=1e-12)
+
+
+def test_recorded_truth_ratios_that_contradict_their_losses_are_refused(refused):
+    content = forget_eval(made_log(19), share=True)
+    content["forget_Q_A_PARA_Prob"]["value_by_index"]["3"]["avg_loss"] += 1
+    assert "one log of one run" in refused(content, made_log(20))
+
+
 def test_a_summary(tmp_path, capsys):
     log = made_log(8)
     summary = {name: entry["agg_value"] for name, entry in newer(log).items() if entry["agg_value"] is not None}
@@ -309,15 +373,35 @@ def test_an_unknown_layout_is_refused(refused, content):
     assert "TOFU_EVAL.json" in refused(content)
 
 
-def test_logs_of_other_questions_are_refused(refused):
+def test_logs_of_other_questions_are_compared_with_a_warning(tmp_path, capsys):
     other = made_log(14)
+    files = save(tmp_path / "log.json", made_log(13)), str(tmp_path / "retain.json")
+
+    def compared() -> tuple[dict, str]:
+        save(tmp_path / "retain.json", other)
+        assert run(["score", "tofu", "--log", files[0], "--retain-log", files[1], "--json"]) == 0
+        said = capsys.readouterr()
+        return json.loads(said.out), " ".join(said.err.split())
+
+    same, said = compared()
+    assert "warning" not in said
     forget = other["eval_log_forget.json"]
     for name, column in forget.items():
-        forget[name] = {str(int(i) + 20): value for i, value in column.items()}
-    assert "same questions" in refused(made_log(13), other)
+        forget[name] = {str(int(i) + 6): value for i, value in column.items()}
+    moved, said = compared()
+    assert "8 forget questions" in said
+    assert "2 indices in both" in said
+    assert moved == same  # the test pairs nothing
     for column in forget.values():
-        column.pop("20")
-    assert "8 and 7" in refused(made_log(13), other)
+        column.pop("6")
+    fewer, said = compared()
+    assert (fewer["n"], fewer["n_retain"]) == (8, 7)
+    assert "different questions" in said
+    expected = ks_2samp(ratios(made_log(13)), ratios(other))
+    assert fewer["forget_quality"] == pytest.approx(expected.pvalue, abs=1e-12)
+    assert fewer["ks_statistic"] == pytest.approx(expected.statistic, abs=1e-12)
+    assert run(["score", "tofu", "--log", files[0], "--retain-log", files[1]]) == 0
+    assert "8 against 7" in capsys.readouterr().out
 
 
 def test_a_newer_log_that_contradicts_itself_is_refused(refused):

@@ -8,31 +8,47 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.tofu_logs import SETS, AggregatedLog, Floats, MetricLog, eval_layout, summary_layout
+from ..data.tofu_logs import SETS, AggregatedLog, AnswerLosses, Floats, MetricLog, eval_layout, summary_layout
 from ..report.scores import write_text
-from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name, truth_ratios_of
+from .tofu_quality import truth_ratios_of
+from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name, set_columns
 
 
 def eval_metrics(log: AggregatedLog, scores: TofuScores) -> dict[str, MetricLog]:
-    """An aggregated log as the metrics of the newer layout, under the framework's names.
+    """An aggregated log as the metrics of the newer layout, under the framework's names."""
+    metrics: dict[str, MetricLog] = {}
+    if scores.utility is not None:
+        metrics["model_utility"] = MetricLog(scores.utility)
+    if scores.quality is not None:
+        metrics["forget_quality"] = MetricLog(scores.quality.p)
+    for name, losses in log.sets.items():
+        metrics |= set_metrics(name, losses)
+    return metrics
+
+
+def set_metrics(name: str, losses: AnswerLosses) -> dict[str, MetricLog]:
+    """The metrics of one question set.
 
     "score" of a truth ratio is exp(paraphrased − mean wrong loss) without the 1e-10 that the framework adds to the
     denominator.
     """
-    metrics = {"model_utility": MetricLog(scores.utility)}
-    if scores.quality is not None:
-        metrics["forget_quality"] = MetricLog(scores.quality.p)
-    for name, losses in log.sets.items():
-        prefix = SETS[name][1]
-        metrics[f"{prefix}_Q_A_Prob"] = _probabilities(losses.ids, losses.correct)
-        metrics[f"{prefix}_Q_A_PERT_Prob"] = _probabilities(losses.ids, losses.wrong)
-        if name in WITH_OPTIONS:
-            metrics[newer_name(name, "probability")] = _entry(scores.columns[f"{name}_probability"], "prob")
-        else:
-            metrics[f"{prefix}_Q_A_PARA_Prob"] = _probabilities(losses.ids, losses.paraphrased)
-        metrics[newer_name(name, "rouge")] = _entry(scores.columns[f"{name}_rouge"], "rougeL_recall")
-        ratios = Column(losses.ids, truth_ratios_of(losses, "geometric"))
-        metrics[newer_name(name, "truth_ratio")] = _entry(ratios, "score", scores.means[f"{name}_truth_ratio"])
+    prefix, columns = SETS[name][1], set_columns(name, losses)
+    metrics = {
+        f"{prefix}_Q_A_Prob": probabilities(losses.ids, losses.correct),
+        f"{prefix}_Q_A_PERT_Prob": probabilities(losses.ids, losses.wrong),
+    }
+    if name in WITH_OPTIONS:
+        metrics[newer_name(name, "probability")] = entry(columns[f"{name}_probability"], "prob")
+    else:
+        metrics[f"{prefix}_Q_A_PARA_Prob"] = probabilities(losses.ids, losses.paraphrased)
+    if f"{name}_rouge" in columns:
+        metrics[newer_name(name, "rouge")] = entry(columns[f"{name}_rouge"], "rougeL_recall")
+    mean = float(columns[f"{name}_truth_ratio"].values.mean())
+    try:
+        ratios = entry(Column(losses.ids, truth_ratios_of(losses, "geometric")), "score", mean)
+    except ValueError:  # one is too large for a float; the part, which is bounded, has its mean all the same
+        ratios = MetricLog(mean)
+    metrics[newer_name(name, "truth_ratio")] = ratios
     return metrics
 
 
@@ -45,14 +61,14 @@ def write_eval_logs(folder: Path, metrics: Mapping[str, MetricLog]) -> list[Path
     return written
 
 
-def _entry(column: Column, field: str, mean: float | None = None) -> MetricLog:
+def entry(column: Column, field: str, mean: float | None = None) -> MetricLog:
     """One value a question; `mean` where the aggregate is not the plain mean."""
     values = column.values.tolist()
     rows = {index: {field: value} for index, value in zip(column.ids, values, strict=True)}
     return MetricLog(float(column.values.mean()) if mean is None else mean, rows)
 
 
-def _probabilities(ids: tuple[str, ...], losses: Floats) -> MetricLog:
+def probabilities(ids: tuple[str, ...], losses: Floats) -> MetricLog:
     """exp(−loss) and the loss of each answer; lists where a question has several ([n, m])."""
     probability = np.exp(-losses)
     pairs = zip(ids, probability.tolist(), losses.tolist(), strict=True)

@@ -19,14 +19,12 @@ from ..metrics import (
     TruthRatioForm,
     answer_probability,
     bootstrap_groups,
-    forget_quality,
     mean_interval,
     model_utility,
     normalised_probability,
-    truth_ratio,
 )
+from .tofu_quality import TofuLog, quality, truth_ratios_of
 
-TofuLog = AggregatedLog | EvalLog
 METRICS = ("probability", "rouge", "truth_ratio")
 WITH_OPTIONS = ("real_authors", "world_facts")  # their probability is normalised over the answers on offer
 AGREE = 1e-6  # a recorded mean and that of its recorded values: more apart, and the log contradicts itself
@@ -44,24 +42,27 @@ class Column:
 class TofuScores:
     """What a log says of a model.
 
-    means: by "<set>_<metric>": the nine parts of the model utility and three of the forget set; a SUMMARY may lack
-    them. intervals: 95 % bootstrap over questions, of the means and of "model_utility"; empty without values by
-    question. quality: against a Retrain's log. recorded_quality: the p-value that the log itself holds.
+    means: by "<set>_<metric>": the nine parts of the model utility and three of the forget set, those that the log
+    has. utility: None where parts are lacking. intervals: 95 % bootstrap over questions, of the means and of
+    "model_utility"; empty without values by question. quality: against a Retrain's log. recorded_quality: the
+    p-value that the log itself holds. warnings: lines to be shown beside the numbers.
     """
 
     means: Mapping[str, float]
     columns: Mapping[str, Column]
-    utility: float
+    utility: float | None
     intervals: Mapping[str, tuple[float, float]]
     quality: KSResult | None = None
     recorded_quality: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, object]:
         """Plain data: model_utility, the parts, forget_quality, ks_statistic and n where known, the intervals."""
-        said: dict[str, object] = {"model_utility": self.utility, **self.means}
+        said: dict[str, object] = {} if self.utility is None else {"model_utility": self.utility}
+        said |= self.means
         if self.quality is not None:
             found = {"forget_quality": self.quality.p, "ks_statistic": self.quality.statistic}
-            said |= {**found, "n": self.quality.n_unlearned}
+            said |= {**found, "n": self.quality.n_unlearned, "n_retain": self.quality.n_retrained}
         elif self.recorded_quality is not None:
             said["forget_quality"] = self.recorded_quality
         counts = {name: len(column.ids) for name, column in self.columns.items()}
@@ -71,8 +72,9 @@ class TofuScores:
 def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> TofuScores:
     """The scores of a model's log; with the log of the model retrained without D_f also the forget quality.
 
-    Raises UserError where the log lacks what is asked, contradicts itself, or the two logs are of different forget
-    questions. seed: of the bootstrap.
+    A log without the parts of the model utility is good for its forget quality alone.
+    Raises UserError where the log lacks what is asked, contradicts itself, or its truth ratios are in a form that
+    cannot be compared with the other's. seed: of the bootstrap.
     """
     columns = _columns(log)
     means = {name: float(column.values.mean()) for name, column in columns.items()}
@@ -83,28 +85,42 @@ def score_log(log: TofuLog, retain: TofuLog | None = None, seed: int = 0) -> Tof
     intervals = {name: mean_interval(column.values, seed) for name, column in columns.items()}
     if all(part in columns for part in UTILITY_PARTS):
         intervals["model_utility"] = _utility_interval(log, columns, seed)
-    quality = None if retain is None else _quality(log, retain)
-    utility = _utility(log, means, recorded)
-    return TofuScores(means, columns, utility, intervals, quality, recorded.get("forget_quality"))
+    ks, warnings = (None, ()) if retain is None else quality(log, retain)
+    utility = _utility(log, means, recorded, needed=retain is None)
+    if utility is None:
+        absent = ", ".join(_absent(means))
+        warnings += (f"warning: {log.path} gives no model utility: it has no {absent}",)
+    return TofuScores(means, columns, utility, intervals, ks, recorded.get("forget_quality"), warnings)
 
 
 def _columns(log: TofuLog) -> dict[str, Column]:
     columns: dict[str, Column] = {}
+    if isinstance(log, AggregatedLog):
+        for name, losses in log.sets.items():
+            columns |= set_columns(name, losses)
+        return columns
     for name in SETS:
-        if isinstance(log, AggregatedLog):
-            losses = log.sets[name]
-            form: TruthRatioForm = "closeness" if name == "forget" else "utility"
-            values = _probability(name, losses), losses.rouge, truth_ratios_of(losses, form)
-            columns |= {f"{name}_{m}": Column(losses.ids, v) for m, v in zip(METRICS, values, strict=True)}
-            continue
         for metric, field in zip(METRICS, ("prob", "rougeL_recall", "score"), strict=True):
             entry = log.metrics.get(newer_name(name, metric))
             if entry is not None and entry.by_index is not None:
                 ids, found = log.column(newer_name(name, metric), field)
                 if metric == "truth_ratio":
-                    found = _closeness(found, entry.agg_value) if name == "forget" else np.maximum(0.0, 1 - found)
+                    found = _closeness(found) if name == "forget" else np.maximum(0.0, 1 - found)
                 columns[f"{name}_{metric}"] = Column(ids, found)
     return columns
+
+
+def set_columns(name: str, losses: AnswerLosses) -> dict[str, Column]:
+    """The three metrics of a question set, by "<set>_<metric>"; ROUGE of the questions that were answered."""
+    form: TruthRatioForm = "closeness" if name == "forget" else "utility"
+    there = ~np.isnan(losses.rouge)
+    answered = tuple(index for index, said in zip(losses.ids, there, strict=True) if said)
+    found = (
+        Column(losses.ids, _probability(name, losses)),
+        Column(answered, losses.rouge[there]),
+        Column(losses.ids, truth_ratios_of(losses, form)),
+    )
+    return {f"{name}_{metric}": column for metric, column in zip(METRICS, found, strict=True) if column.ids}
 
 
 def _probability(name: str, losses: AnswerLosses) -> Floats:
@@ -113,18 +129,11 @@ def _probability(name: str, losses: AnswerLosses) -> Floats:
     return answer_probability(losses.correct)
 
 
-def truth_ratios_of(losses: AnswerLosses, form: TruthRatioForm) -> Floats:
-    """[n]: the truth ratios of a set's questions."""
-    return truth_ratio(losses.paraphrased, losses.wrong, form)
-
-
-def _closeness(ratio: Floats, mean: float | None) -> Floats:
-    """min(R, 1/R); or as they are, where the log's mean shows correct/(correct + wrong), its other aggregator."""
+def _closeness(ratio: Floats) -> Floats:
+    """min(R, 1/R), [n]; a share (OpenUnlearning's other aggregator) is at most 1 and stays as it is."""
     with np.errstate(divide="ignore"):  # 1/0 is infinite, and the minimum then 0
         closeness: Floats = np.minimum(ratio, 1 / ratio)
-    if mean is None or abs(closeness.mean() - mean) <= AGREE or abs(ratio.mean() - mean) > AGREE:
-        return closeness
-    return ratio
+    return closeness
 
 
 def newer_name(name: str, metric: str) -> str:
@@ -157,16 +166,17 @@ def _agreeing(log: EvalLog, means: Mapping[str, float], recorded: Mapping[str, f
     return {**both, **means}
 
 
-def _utility(log: TofuLog, means: Mapping[str, float], recorded: Mapping[str, float]) -> float:
-    absent = [part for part in UTILITY_PARTS if part not in means]
-    known = recorded.get("model_utility")
-    if absent and known is None:
+def _utility(
+    log: TofuLog, means: Mapping[str, float], recorded: Mapping[str, float], needed: bool
+) -> float | None:
+    """From the nine parts, else as recorded, else None; UserError instead of None where it is `needed`."""
+    absent, known = _absent(means), recorded.get("model_utility")
+    if absent and known is None and needed:
         raise UserError(
             f"{log.path}: has neither model_utility nor {', '.join(absent)}; expected all nine parts, as in the "
-            "TOFU_EVAL.json of the run"
+            "TOFU_EVAL.json of the run, or a Retrain's log beside it, for the forget quality alone"
         )
     if absent:
-        assert known is not None
         return known
     try:
         value = model_utility({part: means[part] for part in UTILITY_PARTS}).value
@@ -176,6 +186,10 @@ def _utility(log: TofuLog, means: Mapping[str, float], recorded: Mapping[str, fl
     if known is not None and abs(known - value) > AGREE:
         raise UserError(f"{log.path}: found model_utility {known:.9g}, but its parts give {value:.9g}")
     return value
+
+
+def _absent(means: Mapping[str, float]) -> list[str]:
+    return [part for part in UTILITY_PARTS if part not in means]
 
 
 def _utility_interval(log: TofuLog, columns: Mapping[str, Column], seed: int) -> tuple[float, float]:
@@ -197,20 +211,3 @@ def _utility_interval(log: TofuLog, columns: Mapping[str, Column], seed: int) ->
 def harmonic(parts: Floats) -> float:
     """The harmonic mean, 0 where a part is 0 (its limit): scipy's is slow for a thousand draws."""
     return float(len(parts) / (1 / parts).sum()) if parts.all() else 0.0
-
-
-def _quality(log: TofuLog, retain: TofuLog) -> KSResult:
-    original = isinstance(log, AggregatedLog) and isinstance(retain, AggregatedLog)
-    ours, theirs = (_truth_ratios(each, "tofu" if original else "geometric") for each in (log, retain))
-    if set(ours.ids) != set(theirs.ids):
-        raise UserError(
-            f"{log.path} and {retain.path}: found {len(ours.ids)} and {len(theirs.ids)} forget questions with "
-            "other indices, expected the same questions in both: give the Retrain's log on the same forget set"
-        )
-    return forget_quality(ours.values, theirs.values)
-
-
-def _truth_ratios(log: TofuLog, form: TruthRatioForm) -> Column:
-    if isinstance(log, AggregatedLog):
-        return Column(log.sets["forget"].ids, truth_ratios_of(log.sets["forget"], form))
-    return Column(*log.column("forget_truth_ratio", "score"))

@@ -11,15 +11,18 @@ from ofmu.benchmarks.tofu_export import eval_metrics, write_eval_logs
 from ofmu.benchmarks.tofu_score import TofuScores, score_log
 from ofmu.cli.exits import DONE, is_full_disk
 from ofmu.cli.say import note, print_json
-from ofmu.data.tofu_logs import AggregatedLog, read_tofu_log
+from ofmu.data.tofu_logs import SETS, AggregatedLog, read_tofu_log
 from ofmu.errors import UserError
 
 
 def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> int:
     """Read, score, print; and write the newer layout to `out`."""
-    found = read_tofu_log(log)
+    needed = SETS if retain_log is None else ("forget",)  # the forget quality needs no other
+    found = read_tofu_log(log, tuple(needed), also=tuple(SETS))
     retain = None if retain_log is None else read_tofu_log(retain_log, sets=("forget",))
     scores = score_log(found, retain)
+    for warning in scores.warnings:
+        note(warning)
     if out is not None:
         if not isinstance(found, AggregatedLog):
             raise UserError(f"--out: {log} is in the newer layout already; expected an eval_log_aggregated.json")
@@ -44,13 +47,16 @@ def _write(out: str, log: AggregatedLog, scores: TofuScores) -> None:
 
 def _table(scores: TofuScores) -> Table:
     table = Table("score", "value", "95 % interval", "questions")
-    for name, value in {"model_utility": scores.utility, **scores.means}.items():
+    utility = {} if scores.utility is None else {"model_utility": scores.utility}
+    for name, value in {**utility, **scores.means}.items():
         low_high = scores.intervals.get(name)
         interval = "" if low_high is None else f"{low_high[0]:.4f} to {low_high[1]:.4f}"
         column = scores.columns.get(name)
         table.add_row(name, f"{value:.4f}", interval, "" if column is None else str(len(column.ids)))
     if scores.quality is not None:
         n = str(scores.quality.n_unlearned)
+        if scores.quality.n_retrained != scores.quality.n_unlearned:
+            n = f"{n} against {scores.quality.n_retrained}"
         table.add_row("forget_quality (KS p)", f"{scores.quality.p:.4g}", "", n)
         table.add_row("ks_statistic (D)", f"{scores.quality.statistic:.4f}", "", n)
     elif scores.recorded_quality is not None:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ofmu.errors import UserError
 
 CORRECT, PARAPHRASED, WRONG, ROUGE = "avg_gt_loss", "avg_paraphrased_loss", "average_perturb_loss", "rougeL_recall"
@@ -52,6 +55,17 @@ def wrong_answers(where: str, column: Mapping[str, Any]) -> int:
             )
     assert first is not None  # a column has a question
     return first[1]
+
+
+def answered(where: str, column: Mapping[str, Any], questions: Mapping[str, Any]) -> NDArray[np.float64]:
+    """[n] shares in [0, 1], one a question; nan for those that are not in the column, which may be fewer.
+
+    UserError for a question that is not one of `questions`, and for anything but a share.
+    """
+    if not column.keys() <= questions.keys():
+        same_indices(where, column, CORRECT, questions)
+    rows = [number(f"{where}[{i}]", column[i], 0.0, 1.0) if i in column else math.nan for i in questions]
+    return np.array(rows, dtype=np.float64)
 
 
 def number(where: str, value: Any, low: float, high: float) -> float:

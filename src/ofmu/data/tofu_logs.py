@@ -23,6 +23,7 @@ from ofmu.data.tofu_columns import (
     PARAPHRASED,
     ROUGE,
     WRONG,
+    answered,
     is_number,
     kind,
     number,
@@ -52,7 +53,7 @@ class AnswerLosses:
 
     correct, paraphrased: [n] mean losses in nats per token of the answer and of its rewording (real authors and
     world facts have none: there it is the answer's own, also where a log leaves it out). wrong: [n, m] those of
-    the m wrong answers. rouge: [n] ROUGE-L recall of what the model says.
+    the m wrong answers. rouge: [n] ROUGE-L recall of what the model says, nan where it was not asked.
     """
 
     ids: tuple[str, ...]
@@ -101,19 +102,22 @@ class EvalLog:
         return tuple(rows), np.array(list(rows.values()), dtype=np.float64)
 
 
-def read_tofu_log(path: str | Path, sets: Sequence[str] = tuple(SETS)) -> AggregatedLog | EvalLog:
-    """Read either layout; `sets`: the question sets that must be there in an aggregated one.
+def read_tofu_log(
+    path: str | Path, sets: Sequence[str] = tuple(SETS), also: Sequence[str] = ()
+) -> AggregatedLog | EvalLog:
+    """Read either layout; of an aggregated log `sets`, which must be there, and of `also` those that are.
 
-    Rows are joined by index, whatever their order in the file. Raises UserError, naming file, set, column and
-    index, for a missing or broken file, an unknown layout, an absent set or column, indices or numbers of wrong
-    answers that differ, and values that are no finite number in range.
+    Rows are joined by index, whatever their order in the file; ROUGE may be of fewer questions. Raises UserError,
+    naming file, set, column and index, for a missing or broken file, an unknown layout, an absent set or column,
+    indices or numbers of wrong answers that differ, and values that are no finite number in range.
     """
     path = Path(path).expanduser()
     content = _load(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: found {kind(content)}; {EXPECTED}")
     if any(file in content for file, _ in SETS.values()):
-        return AggregatedLog(path, {name: _answer_losses(path, content, name) for name in sets})
+        wanted = [name for name in SETS if name in sets or (name in also and SETS[name][0] in content)]
+        return AggregatedLog(path, {name: _answer_losses(path, content, name) for name in wanted})
     if all(is_number(value) or value is None for value in content.values()):
         return EvalLog(path, {name: MetricLog(_mean(path, name, value)) for name, value in content.items()})
     entries = [value for value in content.values() if isinstance(value, dict)]
@@ -129,7 +133,7 @@ def aggregated_layout(sets: Mapping[str, AnswerLosses]) -> dict[str, dict[str, d
             CORRECT: dict(zip(losses.ids, losses.correct.tolist(), strict=True)),
             PARAPHRASED: dict(zip(losses.ids, losses.paraphrased.tolist(), strict=True)),
             WRONG: dict(zip(losses.ids, losses.wrong.tolist(), strict=True)),
-            ROUGE: dict(zip(losses.ids, losses.rouge.tolist(), strict=True)),
+            ROUGE: {i: x for i, x in zip(losses.ids, losses.rouge.tolist(), strict=True) if not math.isnan(x)},
         }
         for name, losses in sets.items()
     }
@@ -166,7 +170,7 @@ def _answer_losses(path: Path, content: Mapping[str, Any], question_set: str) ->
     file = SETS[question_set][0]
     if file not in content:
         raise UserError(f"{path}: has no {file!r}, found {', '.join(content)}; expected all question sets of TOFU")
-    columns = {name: read_column(path, content[file], file, name) for name in (CORRECT, WRONG, ROUGE)}
+    columns = {name: read_column(path, content[file], file, name) for name in (CORRECT, WRONG)}
     bare = question_set in NOT_PARAPHRASED and PARAPHRASED not in content[file]
     columns[PARAPHRASED] = columns[CORRECT] if bare else read_column(path, content[file], file, PARAPHRASED)
     ids = tuple(columns[CORRECT])
@@ -174,8 +178,8 @@ def _answer_losses(path: Path, content: Mapping[str, Any], question_set: str) ->
         same_indices(f"{path}: {file}: {name}", column, CORRECT, columns[CORRECT])
     many = wrong_answers(f"{path}: {file}: {WRONG}", columns[WRONG])
 
-    def numbers(name: str, high: float = math.inf) -> Floats:
-        rows = [number(f"{path}: {file}: {name}[{i}]", columns[name][i], 0.0, high) for i in ids]
+    def numbers(name: str) -> Floats:
+        rows = [number(f"{path}: {file}: {name}[{i}]", columns[name][i], 0.0, math.inf) for i in ids]
         return np.array(rows, dtype=np.float64)
 
     wrong = [
@@ -183,7 +187,8 @@ def _answer_losses(path: Path, content: Mapping[str, Any], question_set: str) ->
         for i in ids
     ]
     losses = numbers(CORRECT), numbers(PARAPHRASED), np.array(wrong, dtype=np.float64)
-    return AnswerLosses(ids, *losses, numbers(ROUGE, high=1.0))
+    said = read_column(path, content[file], file, ROUGE)
+    return AnswerLosses(ids, *losses, answered(f"{path}: {file}: {ROUGE}", said, columns[CORRECT]))
 
 
 def _metric(path: Path, name: str, entry: Mapping[str, Any]) -> MetricLog:

@@ -1,7 +1,8 @@
 """How much of a reference text a model says: ROUGE-L, and the two scores of MUSE that are made of it.
 
-Source of ROUGE: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004); words are stemmed, as in the
-scripts of TOFU and MUSE. All are in [0, 1]; an empty prediction scores 0.
+Source of ROUGE: Lin, "ROUGE: a package for automatic evaluation of summaries" (2004). TOFU's recall compares
+stemmed words and MUSE's F1 the words as they stand, as the scripts of each do. All are in [0, 1]; an empty
+prediction scores 0.
 """
 
 from __future__ import annotations
@@ -21,24 +22,25 @@ def rouge_l_recall(prediction: str, reference: str) -> float:
     Raises ValueError for a reference without words (an empty prediction scores 0) and ImportError without the
     extra "llm".
     """
-    return float(_score(prediction, reference).recall)
+    return float(_score(prediction, reference, stemmed=True).recall)
 
 
 def rouge_l_f1(prediction: str, reference: str) -> float:
     """ROUGE-L F1: harmonic mean of recall (per word of the reference) and precision (per word said); MUSE's ROUGE.
 
-    Unlike recall, it falls when a model says the reference and then goes on. Raises as `rouge_l_recall` does.
+    Words are not stemmed: "running" is not "runs". Unlike recall, it falls when a model says the reference and
+    then goes on. Raises as `rouge_l_recall` does.
     """
-    return float(_score(prediction, reference).fmeasure)
+    return float(_score(prediction, reference, stemmed=False).fmeasure)
 
 
 def verbatim_rouge(continuations: Sequence[str], references: Sequence[str]) -> Floats:
     """Verbatim memorisation of each text, [n]: ROUGE-L F1 of what the model writes after a text's opening.
 
-    VerbMem = mean_i ROUGE-L-F1(f(x_i[:l]), x_i[l+1:]), to be reported × 100. continuations: greedy continuations
-    f(x_i[:l]), as long as the references; references: the texts' own continuations. Lower means forgotten, best is
-    Retrain's. Source: Shi et al., "MUSE" (2024), arXiv 2407.06460, section 3. Raises ValueError for none, or lists
-    of different lengths.
+    VerbMem = mean_i ROUGE-L-F1(f(x_i[:l]), x_i[l+1:]), unstemmed, to be reported × 100. continuations: greedy
+    continuations f(x_i[:l]), as long as the references; references: the texts' own continuations. Lower means
+    forgotten, best is Retrain's. Source: Shi et al., "MUSE" (2024), arXiv 2407.06460, section 3. Raises ValueError
+    for none, or lists of different lengths.
     """
     return _each("continuations", continuations, references)
 
@@ -46,9 +48,9 @@ def verbatim_rouge(continuations: Sequence[str], references: Sequence[str]) -> F
 def knowledge_rouge(answers: Sequence[str], references: Sequence[str]) -> Floats:
     """Knowledge memorisation of each question, [n]: ROUGE-L F1 of the model's answer to the true one.
 
-    KnowMem = mean_i ROUGE-L-F1(f(q_i), a_i), to be reported × 100; on D_f lower means forgotten, best is
-    Retrain's; on D_r higher is better. Source: Shi et al., "MUSE" (2024), arXiv 2407.06460, section 3. Raises
-    ValueError for none, or lists of different lengths.
+    KnowMem = mean_i ROUGE-L-F1(f(q_i), a_i), unstemmed, to be reported × 100; on D_f lower means forgotten,
+    best is Retrain's; on D_r higher is better. Source: Shi et al., "MUSE" (2024), arXiv 2407.06460, section 3.
+    Raises ValueError for none, or lists of different lengths.
     """
     return _each("answers", answers, references)
 
@@ -62,16 +64,16 @@ def _each(name: str, predictions: Sequence[str], references: Sequence[str]) -> F
     return np.array([rouge_l_f1(ours, true) for ours, true in zip(predictions, references, strict=True)])
 
 
-def _score(prediction: str, reference: str) -> Any:  # rouge_score has no types
+def _score(prediction: str, reference: str, stemmed: bool) -> Any:  # rouge_score has no types
     if not any(character.isalnum() for character in reference):
         raise ValueError(f"reference: found {reference!r}, expected a text with at least one word")
-    return _rouge_scorer().score(reference, prediction)["rougeL"]
+    return _rouge_scorer(stemmed).score(reference, prediction)["rougeL"]
 
 
 @cache
-def _rouge_scorer() -> Any:
+def _rouge_scorer(stemmed: bool) -> Any:
     try:
         from rouge_score.rouge_scorer import RougeScorer
     except ImportError as error:
         raise ImportError('ROUGE needs rouge-score: pip install "ofmu[llm]"') from error
-    return RougeScorer(["rougeL"], use_stemmer=True)
+    return RougeScorer(["rougeL"], use_stemmer=stemmed)
