@@ -38,8 +38,8 @@ class GradientRule:
     - "upgrad" (Quinton & Rey 2024, arXiv 2406.16232): each gradient projected on the cone of directions along
       which neither objective rises (a·d ≥ 0, b·d ≥ 0), then their mean. For *two* gradients that is half of
       PCGrad's d: under an optimiser that ignores the scale the two are one method. In closed form
-      (`upgrad_weights`): torchjd regularises the Gramian by a share of its norm, in which a short gradient beside a
-      long one drowns, so that its objective rises.
+      (`upgrad_weights`): torchjd regularises the Gramian by a share of its norm, in which a short gradient drowns
+      beside a long one, so that its objective rises.
     """
 
     rule: RuleName
@@ -79,8 +79,8 @@ def gramian(a: Vector, b: Vector) -> Tensor:
 def upgrad_weights(gram: Tensor) -> Tensor:
     """UPGrad's weights [2] of a Gramian [2, 2]: ½(1 − a·b/a·a), ½(1 − a·b/b·b) where a·b < 0, else ½ and ½.
 
-    Where they conflict, a's projection on the cone {d: a·d ≥ 0, b·d ≥ 0} is a − (a·b/b·b) b: along b it is 0, along
-    a it is a·a − (a·b)²/b·b ≥ 0. A gradient whose square underflows has none taken away along it.
+    Where they conflict, a's projection on the cone {d: a·d ≥ 0, b·d ≥ 0} is a − (a·b/b·b) b: along b it is 0,
+    along a it is a·a − (a·b)²/b·b ≥ 0. A gradient whose square underflows has none taken away along it.
     """
     aa, ab, bb = gram[0, 0], gram[0, 1].clamp(max=0), gram[1, 1]
     away = [ab / square if square > 0 else torch.zeros_like(ab) for square in (aa, bb)]
