@@ -65,8 +65,8 @@ class SSD:
         if self.alpha >= bound:
             raise UserError(
                 f"SSD: alpha is {self.alpha:g}, expected less than {bound:g}, the number of all samples over that "
-                "of the forgotten ones: from there on no weight is ever selected, and the model stays as it is. Give "
-                "SSD a smaller alpha (in a benchmark ssd:alpha=VALUE), or take another method"
+                "of the forgotten ones: from there on no weight is ever selected, and the model stays as it is. "
+                "Give SSD a smaller alpha (in a benchmark ssd:alpha=VALUE), or take another method"
             )
         return SSDState()
 
