@@ -108,8 +108,8 @@ def tuned_choices(
 ) -> list[Tuned]:
     """Every method with the best of `trials` settings, the same number for all; 1 or fewer: the presets.
 
-    Trials are kept in `folder`, and those that are there are not run again. A method without anything to tune stays
-    as it is. seeds: how many are reported, from 0; none of their classes is tuned on.
+    Trials are kept in `folder`, and those that are there are not run again. A method without anything to tune
+    stays as it is. seeds: how many are reported, from 0; none of their classes is tuned on.
     """
     if trials <= 1:
         return [Tuned(choice) for choice in choices]
