@@ -40,8 +40,9 @@ TIMM, HUB = "timm:", "hub:"
 def build_classifier(name: str, classes: int, channels: int, size: int, seed: int) -> nn.Module:
     """A model of images [channels, size, size] with `classes` outputs; fresh weights come from `seed` alone.
 
-    name: a key of OWN or TRANSFORMERS; "timm:NAME" (fresh, made for this size where it is for one; needs timm); "hub:ID" (an image classifier of
-    transformers' from the hub or a directory, with its weights and a new head where its classes are others).
+    name: a key of OWN or TRANSFORMERS; "timm:NAME" (fresh, made for this size where it is for one; needs timm);
+    "hub:ID" (an image classifier of transformers' from the hub or a directory, with its weights and a new head
+    where its classes are others).
     ResNets of images up to 64 pixels have CIFAR's stem: a 3 × 3 convolution of stride 1 and no pooling (He et al.
     2016, §4.2), and ViT and Swin smaller patches (an eighth of the side; 1 or 2 pixels).
     Raises UserError for an unknown name, and where a library is missing.
@@ -91,7 +92,7 @@ def _from_config(name: str, classes: int, channels: int, size: int) -> nn.Module
 
 
 def _timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """Transformers are made for images of one size, by timm's default mostly 224; residual networks take no size."""
+    """Transformers are made for images of one size, by default mostly 224 pixels; others take no size."""
     try:
         import timm  # type: ignore[import-not-found]
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit this torch
