@@ -162,7 +162,7 @@ def test_wrong_figures_are_refused(make):
 @pytest.fixture
 def ground(tmp_path):
     return ImageGround(
-        toy_shop(tmp_path), parse_forget("random:0.1"), parse_choices(["reinit", "finetune"]), 1, tmp_path
+        toy_shop(tmp_path), parse_forget("random:0.1"), parse_choices(["reinit", "finetune"]), 1, 1, tmp_path
     )
 
 
@@ -204,14 +204,14 @@ def test_budgets_share_their_references_and_a_stopped_run_goes_on(ground, tmp_pa
 def test_only_the_rivals_are_tuned(ground, monkeypatch):
     asked = []
 
-    def tuned(shop, request, task, choices, trials, folder):
-        asked.append((shop.setting.share, [choice.name for choice in choices], trials))
+    def tuned(shop, request, task, choices, trials, folder, seeds):
+        asked.append((shop.setting.share, [choice.name for choice in choices], trials, seeds))
         return [type("T", (), {"choice": replace(choice, title="changed"), "words": "w"}) for choice in choices]
 
     monkeypatch.setattr("ofmu.benchmarks.pareto.images.tuned_choices", tuned)
     ground.choices, ground.trials = parse_choices(["npo", "ofmu"]), 4
     assert [choice.title for choice in ground._choices(0.2)] == ["changed", "OFMU"]
-    assert asked == [(0.2, ["npo"], 4)]
+    assert asked == [(0.2, ["npo"], 4, 1)]
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,20 @@ def test_choices_in_words():
     assert [choice.title for choice in parse_choices(["ofmu", "ofmu:beta=0.5"])] == ["OFMU", "OFMU (beta 0.5)"]
 
 
+def test_what_the_user_fixes_is_not_tuned():
+    space, preset = space_of(parse_choice("npo:forget_weight=1"))
+    assert list(space) == list(preset) == ["descent.lr"]
+    assert space["descent.lr"] == space_of(parse_choice("npo"))[0]["descent.lr"]
+    assert list(space_of(parse_choice("salun:of.descent.lr=0.01,share=0.5"))[0]) == ["of.forget_weight"]
+    assert space_of(parse_choice("head:layers=1,rate=1"))[0] == {}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "much"])
+def test_a_setting_is_a_finite_number(value):
+    with pytest.raises(UserError, match=f"--methods: found '{value}' in .*, expected a number, finite"):
+        parse_choice(f"npo:forget_weight={value}")
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,6 +136,31 @@ def test_too_few_images_are_refused(data):
 @pytest.mark.parametrize(("asked", "tuned_on"), [("class:3", (8,)), ("classes:1+6", (0, 2)), ("class", ())])
 def test_other_classes_are_tuned_on(asked, tuned_on):
     assert development_request(parse_forget(asked), 10).classes == tuned_on
+
+
+@pytest.mark.parametrize(
+    ("classes", "seeds", "tuned_on"), [(10, 5, ()), (10, 10, None), (3, 2, (2,)), (3, 5, None)]
+)
+def test_without_a_number_a_class_is_tuned_on_that_no_seed_reports(classes, seeds, tuned_on):
+    if tuned_on is None:
+        with pytest.raises(UserError, match=f"{classes} classes and {seeds} seeds.*--seeds {classes - 1} "):
+            development_request(CLASS, classes, range(seeds))
+        return
+    found = development_request(CLASS, classes, range(seeds))
+    assert found.classes == tuned_on
+    own = found.classes or (TUNING % classes,)  # without a number the development seed's own
+    assert not set(own) & {seed % classes for seed in range(seeds)}
+    assert development_request(RANDOM, classes, range(seeds)) == RANDOM
+
+
+def test_tuning_of_a_class_forgets_one_that_is_not_reported(data, shop, tmp_path, monkeypatch):
+    asked, ground = [], SimpleNamespace(score=lambda choice: Tried(1.0))
+    monkeypatch.setattr(tuned, "development", lambda shop, moved, task: asked.append(moved) or ground)
+    few = replace(shop, data=replace(data, classes=("a", "b", "c")))
+    tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, 2)
+    assert [str(one) for one in asked] == ["class:2"]
+    with pytest.raises(UserError, match="3 classes and 5 seeds"):
+        tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, 5)
 
 
 def test_a_subclass_is_tuned_on_a_class_half_way_round_the_fine_ones(data):
@@ -305,7 +331,7 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
 
     monkeypatch.setattr(tuned.Development, "score", score)
     choices = parse_choices(["finetune", "ofmu-paper:lazy=0"][:1])
-    (found,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path)
+    (found,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, 5)
     assert len(found.trials) == len(asked) == 4
     assert asked[0][1] == 1e-3  # trial 0 is the preset
     assert {seed for seed, *_ in asked} == {TUNING}
@@ -314,10 +340,10 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
     best = min((rate for _, rate, _ in asked), key=lambda rate: abs(rate - 3e-3))
     assert found.choice.method.descent.lr == best
     assert "4 trials on a development forget set" in found.words
-    (again,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path)
+    (again,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, 5)
     assert again == found
     assert len(asked) == 4
-    assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path)[0].words == "none: the preset"
+    assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path, 5)[0].words == "none: the preset"
 
 
 def test_a_setting_at_the_end_of_its_range_is_said():

@@ -103,20 +103,32 @@ def test_without_timm_the_error_says_what_to_install(monkeypatch):
         build_classifier("timm:vit_tiny", 3, 3, 32, 0)
 
 
-def test_timm_is_asked_for_the_name_with_our_classes_and_channels(monkeypatch):
+def test_timm_is_asked_for_the_name_with_our_classes_channels_and_size(monkeypatch):
     asked = []
 
-    def create_model(name, **given):
-        asked.append((name, given))
+    def vit(num_classes, in_chans, img_size=224):
+        return nn.Linear(img_size, num_classes)
+
+    def resnet(num_classes, in_chans):
+        return nn.Linear(1, num_classes)
+
+    def swin(num_classes, in_chans, img_size=224):
+        raise AssertionError("Input image height must be divisible by the window")
+
+    def create_model(name, pretrained=False, **given):
+        asked.append((name, pretrained, given))
         if name == "none":
             raise RuntimeError("Unknown model (none)")
-        return nn.Linear(1, given["num_classes"])
+        return {"vit_tiny": vit, "resnet18": resnet, "swin": swin}[name](**given)
 
     monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
-    assert build_classifier("timm:vit_tiny", 7, 2, 32, 0).out_features == 7
-    assert asked == [("vit_tiny", {"pretrained": False, "num_classes": 7, "in_chans": 2})]
-    with pytest.raises(UserError, match=r"--model timm:none: Unknown model"):
-        build_classifier("timm:none", 7, 2, 32, 0)
+    assert build_classifier("timm:vit_tiny", 7, 2, 32, 0).weight.shape == (7, 32)
+    assert asked == [("vit_tiny", False, {"num_classes": 7, "in_chans": 2, "img_size": 32})]
+    assert build_classifier("timm:resnet18", 7, 2, 32, 0).weight.shape == (7, 1)  # it takes no size
+    assert asked[-1] == ("resnet18", False, {"num_classes": 7, "in_chans": 2})
+    for name, words in (("none", "Unknown model"), ("swin", "divisible")):
+        with pytest.raises(UserError, match=f"--model timm:{name}, images of 32 pixels: .*{words}"):
+            build_classifier(f"timm:{name}", 7, 2, 32, 0)
 
 
 def test_a_timm_model_reads_small_grey_images():

@@ -38,6 +38,8 @@ def test_classes_are_taken_whole():
     assert class_rows(LABELS, [3, 0]) == [0, 4, 7]
     with pytest.raises(UserError, match=r"label \[4\]; labels are 0 … 3"):
         class_rows(LABELS, [1, 4])
+    with pytest.raises(UserError, match="all labels there are; expected some that are kept"):
+        class_rows(LABELS, set(LABELS))
 
 
 def test_hardest_and_easiest_by_score_with_ties_by_row():
@@ -140,6 +142,8 @@ def test_requests_in_words(text, request_):
         ("classes:1+1", "classes:1+4"),
         ("decile:10", "0 to 9"),
         ("hardest:2.5", "hardest:0.1"),
+        ("hardest:inf", "hardest:0.1"),
+        ("easiest:nan", "easiest:0.1"),
         ("", "expected one of random:0.1, class:3"),
     ],
 )

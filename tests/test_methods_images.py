@@ -17,6 +17,7 @@ from ofmu.engine.measuring import sample_losses
 from ofmu.engine.networks import build
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.training import Recipe, trained
+from ofmu.errors import UserError
 from ofmu.losses import NLL, Ascend, KLToReference, class_nll
 from ofmu.methods import SSD, Descent, Influence, RandomLabels, SalUn, Scalarised, Scrub, build_method
 from ofmu.methods.dampening import dampening, importance
@@ -169,11 +170,16 @@ def test_an_ssd_step_written_out():
     assert [event.last for event in unlearn(given, method, oracle, 9)] == ["the rule is applied, once"]
 
 
-def test_a_forget_set_that_is_too_large_for_alpha_selects_nothing():
+@pytest.mark.parametrize("alpha", [12 / 5, 10.0])
+def test_an_alpha_that_can_select_nothing_is_refused(alpha):
     oracle, given = TorchOracle(net()), task(FORGET, RETAIN)
+    with pytest.raises(UserError, match=rf"SSD: alpha is {alpha:g}, expected less than 2.4, .* smaller alpha"):
+        SSD(alpha=alpha).init(given, oracle)
     before = flat(oracle.params).clone()
-    SSD(alpha=12 / 5).step(given, oracle, None)
+    _, log = SSD(alpha=alpha).step(given, oracle, None)  # nothing is selected indeed
     assert torch.equal(flat(oracle.params), before)
+    assert log.why == f"the rule is applied, once, and dampened nothing: alpha {alpha:g} or strength is too large"
+    SSD(alpha=2.39).init(given, oracle)
 
 
 def test_fewer_retain_samples_are_spread_and_cost_less():
@@ -397,7 +403,7 @@ def test_wrong_influence_settings_are_named():
 
 def test_the_published_settings_take_a_step():
     for method in PUBLISHED.values():
-        given = task(FORGET, RETAIN, reference=net(9))
+        given = task(images(2, 1), images(40, 2), reference=net(9))  # SSD's alpha of 10 is for less than a tenth
         oracle = TorchOracle(net())
         method.step(given, oracle, method.init(given, oracle))
         assert torch.isfinite(flat(oracle.params)).all()

@@ -9,6 +9,7 @@ import pytest
 from sklearn.svm import SVC
 
 from ofmu.attacks import svc_attack
+from ofmu.benchmarks.image_scores import image_rows, protocol_rows, view_of
 from ofmu.metrics import (
     Score,
     agreement,
@@ -25,6 +26,7 @@ from ofmu.metrics import (
     tug_of_war_mia,
     wasserstein_confidence,
 )
+from ofmu.report.labels import label
 
 # --- the SVC attack
 
@@ -284,3 +286,52 @@ def test_wrong_subsets_are_named(outcomes, included, message):
 def test_wrong_folds_are_named(fold):
     with pytest.raises(ValueError, match="fold: found"):
         fold_gap([[0.5, 0.5], [0.5, 0.5]], fold)
+
+
+# --- the rows of the vision tables
+
+
+def views(seed, n_retain=120, n_test=90):
+    """A model and a Retrain, seen through logits of three classes."""
+    rng = np.random.default_rng(seed)
+    sizes = {"forget": 400, "retain": n_retain, "test": n_test}
+    labels = {name: rng.integers(0, 3, n) for name, n in sizes.items()}
+    sure = {"forget": 1.0, "retain": 3.0, "test": 0.8}
+
+    def one(extra):
+        noise = {name: rng.normal(0, 1, (n, 3)) for name, n in sizes.items()}
+        found = {name: noise[name] + (sure[name] + extra) * np.eye(3)[labels[name]] for name in sizes}
+        return view_of(found, labels)
+
+    return one(0.5), one(0.0)
+
+
+def test_the_gap_of_the_protocol_takes_the_protocols_attack_and_ours_takes_ours():
+    ours, gold = views(4)
+    rows = {r.metric: r for r in [*image_rows("t", "A", 0, ours, gold), *protocol_rows("t", "A", 0, ours, gold)]}
+    theirs = {r.metric: r for r in [*image_rows("t", "R", 0, gold, None), *protocol_rows("t", "R", 0, gold, None)]}
+    assert abs(rows["gap"].value - rows["gap (SVC)"].value) > 0.1
+    for gap, mia in (("gap", "MIA"), ("gap (SVC)", "MIA-SVC")):
+        parts = [abs(rows[name].value - theirs[name].value) for name in ("UA", "RA", "TA", mia)]
+        assert rows[gap].value == pytest.approx(np.mean(parts))
+        assert (rows[gap].n, rows[gap].higher_is_better) == (400, False)
+    assert not {"gap", "gap (SVC)"} & set(theirs)
+    assert label("gap (SVC)").short == "gap (SVC)"
+    assert label("gap (SVC)").group == "near"
+
+
+def test_an_attack_that_has_no_answer_leaves_its_gap_missing():
+    ours, gold = views(3)
+    flat = view_of({name: np.zeros_like(values) for name, values in ours.logits.items()}, ours.labels)
+    rows = {r.metric: r for r in protocol_rows("t", "A", 0, flat, gold)}
+    assert rows["gap (SVC)"].missing.startswith("retain and test: found the one value")
+    rows = {r.metric: r for r in protocol_rows("t", "A", 0, ours, flat)}
+    assert rows["gap (SVC)"].missing.startswith("of Retrain: retain and test: found the one value")
+
+
+def test_the_machine_sees_every_test_sample_of_a_set_of_two_thousand():
+    ours, _ = views(7, 3000, 2000)
+    found = ours.confidence
+    (row,) = protocol_rows("t", "A", 0, ours, None)
+    assert row.value == svc_attack(found["retain"], found["test"], found["forget"]).mia
+    assert row.value != svc_attack(found["retain"], found["test"], found["forget"], most=1000).mia

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -64,13 +65,14 @@ KNOBS: dict[str, Space] = {  # what is tuned beside the learning rate, by method
 @dataclass(frozen=True)
 class Choice:
     """A method (or procedure) with its settings. name: in METHODS or PROCEDURES; title: in tables; source: where
-    its untuned settings come from, in words.
+    its untuned settings come from, in words. fixed: the settings that the user gave, which no tuning changes.
     """
 
     name: str
     title: str
     method: Method | Reinit
     source: str = "the preset"
+    fixed: tuple[str, ...] = ()
 
     def tuned(self, values: Mapping[str, Value]) -> Choice:
         """The same with some settings changed."""
@@ -103,7 +105,7 @@ def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
         values[field.strip()] = _number(value, text)
     if values:
         title += f" ({', '.join(f'{key} {value:g}' for key, value in values.items())})"
-    return Choice(name, title, with_values(method, values), source)
+    return Choice(name, title, with_values(method, values), source, tuple(values))
 
 
 def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) -> list[Choice]:
@@ -117,13 +119,14 @@ def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) ->
 
 
 def space_of(choice: Choice) -> tuple[Space, Values]:
-    """What is tuned for a method, and where the preset stands: its learning rate and its main knob."""
+    """What is tuned for a method, and where the preset stands: its learning rate and main knob, if not fixed."""
     knobs = dict(KNOBS.get(choice.name, {}))
     rate = next((path for path in RATES if _has(choice.method, path)), None)
     if rate is not None and choice.name not in ("ssd", "iu"):
         preset = float(value_of(choice.method, rate))
         around = WIDER.get(choice.name, AROUND)
         knobs[rate] = Range(preset / around, preset * around)
+    knobs = {path: one for path, one in knobs.items() if path not in choice.fixed}
     return knobs, {path: value_of(choice.method, path) for path in knobs}
 
 
@@ -138,5 +141,7 @@ def _number(value: str, text: str) -> float | int:
     try:
         number = float(value)
     except ValueError:
-        raise UserError(f"--methods: found {value!r} in {text!r}, expected a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"--methods: found {value!r} in {text!r}, expected a number, finite, for example 0.5")
     return int(number) if number == int(number) and "." not in value else number

@@ -88,7 +88,7 @@ class UnlearnOptions:
             "kl, npo, simnpo; text: ofmu-matched (ofmu with three more terms, on trial), idkdpo (prefers "
             "refusals), undial (self-distillation), rmu (misdirects a layer); images: neggrad-plus, randomlabel, "
             "salun (random labels, salient weights), scrub, ssd and iu "
-            "(one step each); gradient rules, with ofmu[torchjd]: pcgrad, mgda, upgrad.",
+            "(one step each); gradient rules: upgrad, and with ofmu[torchjd] pcgrad, mgda.",
         ),
     ] = "ofmu"
     budget: Annotated[

@@ -89,7 +89,7 @@ def _fits(kind: str, amount: float) -> bool:
         return amount in range(10)
     if kind == "entangled":
         return 0 <= amount <= 1
-    counted = kind in ("hardest", "easiest", "near-duplicates") and amount >= 1 and amount == int(amount)
+    counted = kind in ("hardest", "easiest", "near-duplicates") and amount >= 1 and amount.is_integer()
     return 0 < amount < 1 or counted
 
 

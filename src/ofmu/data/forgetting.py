@@ -26,12 +26,18 @@ def random_rows(labels: ArrayLike, share: float, seed: Seed) -> list[int]:
 
 
 def class_rows(labels: ArrayLike, classes: Collection[int]) -> list[int]:
-    """All rows with one of these labels. Sub-classes: give the finer labels. UserError for a label nobody has."""
+    """All rows with one of these labels. Sub-classes: give the finer labels.
+
+    UserError for a label nobody has, and where nothing is left to be kept.
+    """
     known = np.asarray(labels)
     absent = sorted(set(classes) - set(known.tolist()))
     if absent:
         raise UserError(f"forget: no training sample has label {absent}; labels are {known.min()} … {known.max()}")
-    return np.flatnonzero(np.isin(known, list(classes))).tolist()
+    gone = np.isin(known, list(classes))
+    if gone.all():
+        raise UserError(f"forget: found {sorted(classes)}, all labels there are; expected some that are kept")
+    return np.flatnonzero(gone).tolist()
 
 
 def ranked_rows(scores: ArrayLike, amount: float, *, hardest: bool) -> list[int]:

@@ -40,8 +40,9 @@ TIMM, HUB = "timm:", "hub:"
 def build_classifier(name: str, classes: int, channels: int, size: int, seed: int) -> nn.Module:
     """A model of images [channels, size, size] with `classes` outputs; fresh weights come from `seed` alone.
 
-    name: a key of OWN or TRANSFORMERS; "timm:NAME" (fresh; needs timm); "hub:ID" (an image classifier of
-    transformers' from the hub or a directory, with its weights and a new head where its classes are others).
+    name: a key of OWN or TRANSFORMERS; "timm:NAME" (fresh, made for this size where it is for one; needs timm);
+    "hub:ID" (an image classifier of transformers' from the hub or a directory, with its weights and a new head
+    where its classes are others).
     ResNets of images up to 64 pixels have CIFAR's stem: a 3 × 3 convolution of stride 1 and no pooling (He et al.
     2016, §4.2), and ViT and Swin smaller patches (an eighth of the side; 1 or 2 pixels).
     Raises UserError for an unknown name, and where a library is missing.
@@ -54,7 +55,7 @@ def build_classifier(name: str, classes: int, channels: int, size: int, seed: in
         if name in TRANSFORMERS:
             return _from_config(name, classes, channels, size)
         if name.startswith(TIMM):
-            return _timm(name.removeprefix(TIMM), classes, channels)
+            return _timm(name.removeprefix(TIMM), classes, channels, size)
         if name.startswith(HUB):
             return _hub(name.removeprefix(HUB), classes)
     near = get_close_matches(name, [*OWN, *TRANSFORMERS], n=1)
@@ -90,15 +91,22 @@ def _from_config(name: str, classes: int, channels: int, size: int) -> nn.Module
     return made
 
 
-def _timm(name: str, classes: int, channels: int) -> nn.Module:
+def _timm(name: str, classes: int, channels: int, size: int) -> nn.Module:
+    """Transformers are made for images of one size, by default mostly 224 pixels; others take no size."""
     try:
         import timm  # type: ignore[import-not-found]
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit this torch
         raise UserError(f"--model timm:{name}: timm cannot be imported ({error}): pip install timm") from None
+    shape: dict[str, Any] = {"pretrained": False, "num_classes": classes, "in_chans": channels}
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=channels)
-    except RuntimeError as error:
-        raise UserError(f"--model timm:{name}: {error}") from None
+        try:
+            model: nn.Module = timm.create_model(name, **shape, img_size=size)
+        except TypeError as error:
+            if "img_size" not in str(error):
+                raise
+            model = timm.create_model(name, **shape)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"--model timm:{name}, images of {size} pixels: {error}") from None
     return model
 
 

@@ -13,8 +13,11 @@ from ..core import vectors
 from ..core.oracle import Oracle
 from ..core.terms import Loss
 from ..core.vectors import Vector
+from ..errors import UserError
 from ..tasks import Log, Need, Samples, Task
 from .gradients import group_gradients, spread_rows
+
+APPLIED = "the rule is applied, once"
 
 
 @dataclass
@@ -31,7 +34,8 @@ class SSD:
     Foster et al. 2024, arXiv 2308.07707, section 3. F_S = mean over the samples of S of (∂ log p_θ(y|x)/∂θ_i)²,
     the diagonal of the empirical Fisher information; F_f of D_f, F_D of all training data, D_f and D_r, here
     (n_f F_f + n_r F_r)/(n_f + n_r). alpha (α): selection, 10 in the paper for ResNet-18 and ViT. Since F_D ≥ F_f ·
-    n_f/(n_f + n_r), nothing is ever selected where D_f is 1/α of the data or more: take less than 10 for a tenth.
+    n_f/(n_f + n_r), nothing is ever selected where D_f is 1/α of the data or more, so that is refused: take less
+    than 10 for a tenth.
     strength (λ): 1 in the paper. most: of so many retain samples, evenly spread, F_r is the mean (None: all, as in
     the paper). Cost: n_f and as many retain samples as are used.
 
@@ -55,7 +59,15 @@ class SSD:
             )
 
     def init(self, task: Task, oracle: Oracle) -> SSDState:
-        """Nothing yet: the step does it all."""
+        """Nothing yet: the step does it all. UserError where alpha can select nothing."""
+        ours = len(task.forget.samples)
+        bound = (ours + len(task.retain.samples)) / ours
+        if self.alpha >= bound:
+            raise UserError(
+                f"SSD: alpha is {self.alpha:g}, expected less than {bound:g}, the number of all samples over that "
+                "of the forgotten ones: from there on no weight is ever selected, and the model stays as it is. "
+                "Give SSD a smaller alpha (in a benchmark ssd:alpha=VALUE), or take another method"
+            )
         return SSDState()
 
     def step(self, task: Task, oracle: Oracle, state: SSDState) -> tuple[SSDState, Log]:
@@ -69,7 +81,12 @@ class SSD:
         factors = dampening(ours, whole, self.alpha, self.strength)
         vectors.assign(oracle.params, [p.detach() * f for p, f in zip(oracle.params, factors, strict=True)])
         dampened = sum(int((f < 1).sum()) for f in factors) / sum(f.numel() for f in factors)
-        return SSDState(True), Log({"dampened_share": dampened}, done=True, why="the rule is applied, once")
+        why = (
+            APPLIED
+            if dampened
+            else f"{APPLIED}, and dampened nothing: alpha {self.alpha:g} or strength is too large"
+        )
+        return SSDState(True), Log({"dampened_share": dampened}, done=True, why=why)
 
 
 def importance(oracle: Oracle, loss: Loss, samples: Samples, rows: Sequence[int], group: int = 1) -> Vector:

@@ -119,6 +119,9 @@ LABELS: dict[str, Label] = {
     "ra": Label("RA", "Accuracy on the training samples to be kept.", "kept"),
     "ta": Label("TA", "Accuracy on test samples (without a forgotten class).", "kept"),
     "gap": Label("gap", "Mean distance to Retrain over UA, RA, TA and MIA, in points.", "near"),
+    "gap_(svc)": Label(
+        "gap (SVC)", "The same distance with MIA (SVC) in the place of MIA: the gap of the SalUn protocol.", "near"
+    ),
     "w1": Label(
         "W1",
         "Distance between the distributions of confidence on the forgotten samples and Retrain's, × 100.",

@@ -162,5 +162,5 @@ def grounds_of(plan: Plan, store: Store, out: Path, say: Say) -> list[Ground]:
             kind = request.kind if request.kind == "subclass" else ""
             if kind not in shops:  # all other requests share the data in memory
                 shops[kind] = workshop(setting, request, store, say)
-            made.append(ImageGround(shops[kind], request, choices, plan.trials, out))
+            made.append(ImageGround(shops[kind], request, choices, plan.trials, plan.seeds, out))
     return made

@@ -35,12 +35,16 @@ OURS = "ofmu"  # stays at its preset while the others are tuned: the claim is ab
 
 @dataclass
 class ImageGround:
-    """A request with its methods; trials: of every method but OFMU, on a development forget set at each budget."""
+    """A request with its methods; trials: of every method but OFMU, on a development forget set at each budget.
+
+    seeds: how many are reported.
+    """
 
     shop: Workshop
     request: ForgetRequest
     choices: Sequence[Choice]
     trials: int
+    seeds: int
     folder: Path
     _tuned: dict[float, list[Tuned]] = field(default_factory=dict)
 
@@ -109,7 +113,7 @@ class ImageGround:
         if budget not in self._tuned:
             others = [choice for choice in self.choices if choice.name != OURS]
             tuned = tuned_choices(
-                self._at(budget), self.request, self.name, others, self.trials, self.folder / "tuning"
+                self._at(budget), self.request, self.name, others, self.trials, self.folder / "tuning", self.seeds
             )
             ready = iter(tuned)
             self._tuned[budget] = [

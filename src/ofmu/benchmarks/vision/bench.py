@@ -145,7 +145,7 @@ def _run(
     for place, request in enumerate(requests):
         shop = workshop(setting, request, store, say, pool)
         task = task_name(setting, request)
-        found = tuned_choices(shop, request, task, choices, options.trials, out / "tuning")
+        found = tuned_choices(shop, request, task, choices, options.trials, out / "tuning", seeds)
         state.tuned[task] = found
         later = [task_name(setting, other) for other in requests[place + 1 :]]
         tuned = [one.choice for one in found]

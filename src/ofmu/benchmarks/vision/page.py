@@ -19,6 +19,10 @@ from .studies import Study, studies_of
 from .tuned import OBJECTIVE, Tuned
 
 OURS = "OFMU"
+APART = (  # what of the development sets is in reported scores
+    "A development set has a seed of its own, for classes another class; images of a random one may be in "
+    "reported forget sets too. The development images that stand for the test set are in no reported score."
+)
 
 
 def sections_of(
@@ -62,7 +66,7 @@ def page_of(setting: Setting, sections: Sequence[TaskSection], command: str, lef
         command=command,
         limits=[
             f"{setting.train:,} training images: numbers compare with each other, not with published ones.",
-            f"Tuned settings minimise {OBJECTIVE}; development images and forget sets are in no reported score.",
+            f"Tuned settings minimise {OBJECTIVE}. {APART}",
             "Two methods are told apart where the interval of their paired differences leaves out 0.",
             "Seconds are wall time, other work on the machine included: compare gradient-equivalents.",
             "Methods without an exit rule spend the whole budget, wherever that leads.",

@@ -140,13 +140,29 @@ def label_count(data: ImageSplits, request: ForgetRequest) -> int:
     return len(data.classes)
 
 
-def development_request(request: ForgetRequest, classes: int) -> ForgetRequest:
-    """The request that is tuned on: as the reported one, of other classes where classes are named.
+def development_request(request: ForgetRequest, classes: int, reported: Sequence[int] = ()) -> ForgetRequest:
+    """The request that is tuned on: as the reported one, of other classes where classes are forgotten.
 
-    classes: how many there are (`label_count`).
+    classes: how many there are (`label_count`). reported: the seeds of the table, each of which has its own class
+    where the request names none; the development seed's own class is kept where no reported seed has it. Raises
+    UserError where all classes are reported.
     """
-    if not request.classes:
+    if request.classes:
+        return _moved(request, classes)
+    taken = {seed % classes for seed in reported}
+    if not request.removes_classes or TUNING % classes not in taken:
         return request
+    free = [label for label in range(classes) if label not in taken]
+    if not free:
+        raise UserError(
+            f"--forget {request}: found {classes} classes and {len(reported)} seeds, which report all of them, "
+            f"expected one that is left to tune on; give --seeds {classes - 1} or fewer, or --trials 1"
+        )
+    return replace(request, classes=(free[-1],))
+
+
+def _moved(request: ForgetRequest, classes: int) -> ForgetRequest:
+    """Other classes than the named ones: half a turn on, or the first that are free."""
     step = max(1, classes // 2)
     moved = tuple((label + step) % classes for label in request.classes)
     if set(moved) & set(request.classes):  # half a turn lands on a class that is reported

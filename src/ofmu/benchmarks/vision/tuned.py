@@ -86,10 +86,9 @@ class Development:
         return Tried(statistics.fmean(math.nan if value is None else value for value in values), run.cost)
 
 
-def development(shop: Workshop, request: ForgetRequest, task: str, number: int = 0) -> Development:
-    """The number-th development set of a request."""
-    seed = TUNING - number
-    moved = development_request(request, label_count(shop.data, request))
+def development(shop: Workshop, moved: ForgetRequest, task: str) -> Development:
+    """The development set of a task. moved: what is forgotten there (`development_request`)."""
+    seed = TUNING
     name = f"{task} (development)"
     parts = split_of(shop, moved, seed)
     original, _ = reference(shop, parts, seed, name, ORIGINAL)
@@ -99,20 +98,28 @@ def development(shop: Workshop, request: ForgetRequest, task: str, number: int =
 
 
 def tuned_choices(
-    shop: Workshop, request: ForgetRequest, task: str, choices: Sequence[Choice], trials: int, folder: Path | None
+    shop: Workshop,
+    request: ForgetRequest,
+    task: str,
+    choices: Sequence[Choice],
+    trials: int,
+    folder: Path | None,
+    seeds: int,
 ) -> list[Tuned]:
     """Every method with the best of `trials` settings, the same number for all; 1 or fewer: the presets.
 
-    Trials are kept in `folder`, and those that are there are not run again. A method
-    without anything to tune stays as it is.
+    Trials are kept in `folder`, and those that are there are not run again. A method without anything to tune
+    stays as it is. seeds: how many are reported, from 0; none of their classes is tuned on.
     """
     if trials <= 1:
         return [Tuned(choice) for choice in choices]
+    moved = development_request(request, label_count(shop.data, request), range(seeds))
+    elsewhere = [str(moved)] if moved != request and not request.classes else []
     ground: list[Development] = []  # made when first needed: a finished search needs no models
 
     def score(choice: Choice) -> Tried:
         if not ground:
-            ground.append(development(shop, request, task))
+            ground.append(development(shop, moved, task))
         return ground[0].score(choice)
 
     found = []
@@ -133,7 +140,7 @@ def tuned_choices(
             "class",
             "classes",
         )  # for those it looks at no unseen data
-        setting = repr((same, str(request), choice.method, *[START][:searched]))
+        setting = repr((same, str(request), choice.method, *[START][:searched], *elsewhere))
         study = f"{task}: {choice.title} {short({'setting': setting})}"
         tried = tune(space, preset, trials, evaluate, folder=folder, study=study)
         done = any(trial.score is not None for trial in tried)
