@@ -25,8 +25,9 @@ class Finding:
     (original is the positive control: the model that still remembers). against: the model's AUC minus that of the
     retrained models. control: the original's. p: of "no leak", against Retrain where there is one, otherwise
     against an AUC of .5; adjusted: the same corrected for all attacks of the run (Holm), None before that. extra:
-    further numbers in words. missing: why there is no answer; then all numbers are None. one_sided: only a leak
-    above 0 means something, and p is that of the one side.
+    further numbers in words. missing: why there is no answer; then all numbers are None. failed: it was tried and
+    broke down, which is no sign of safety; otherwise a missing attack could not be applied here. one_sided: only a
+    leak above 0 means something, and p is that of the one side.
     """
 
     attack: str
@@ -40,6 +41,7 @@ class Finding:
     adjusted: float | None = None
     extra: tuple[str, ...] = ()
     missing: str | None = None
+    failed: bool = False
     one_sided: bool = False
 
     @property
@@ -130,7 +132,7 @@ def compared(
     original: Module | None,
     alike: bool = False,
 ) -> Finding:
-    """Run an attack on all models alike; what it cannot answer becomes `missing`, never a number.
+    """Run an attack on all models alike; what breaks down becomes `missing` and `failed`, never a number.
 
     alike: whether the forget and the held-out rows were drawn from one pool (`auc_difference`).
     """
@@ -139,7 +141,7 @@ def compared(
         gold = [scores(each) for each in retrains]
         before = None if original is None else scores(original)
     except ValueError as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
     return judged(finding, ours, gold, before, alike)
 
 
@@ -157,7 +159,7 @@ def judged(
             control=auc_difference(*before, gold, alike) if gold and before is not None else None,
         )
     except ValueError as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
 
 
 def corrected(findings: Sequence[Finding]) -> list[Finding]:

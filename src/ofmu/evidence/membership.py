@@ -42,7 +42,7 @@ def one_query(case: Case) -> list[Finding]:
         gold = [look(case, each) for each in case.retrains]
         before = None if case.original is None else look(case, case.original)
     except ValueError as error:
-        return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error))]
+        return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error), failed=True)]
     found = [
         judged(
             Finding(name, "elicitation" if name == "extraction" else "membership", QUESTIONS[name]),

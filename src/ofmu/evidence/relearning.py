@@ -86,7 +86,7 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
         gold = [relearned(inner, each, rows, count, case.seed) for each in case.retrains]
         before = None if case.original is None else relearned(inner, case.original, rows, count, case.seed)
     except (ValueError, Diverged) as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
     last = None if before is None else before.scores[0]  # the control is the original as it is: it needs no lesson
     found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last, case.alike)
     return replace(found, extra=_words(ours, gold, before, len(rows)))

@@ -1,0 +1,69 @@
+"""Gates: what a run may be said to have kept, from findings made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ofmu.evidence.finding import Finding, compared, corrected, judged
+from ofmu.evidence.gates import NOTHING, Gate, decide
+
+ASKED = Finding("loss", "membership", "?")
+BROKEN = replace(ASKED, attack="quantise-4", missing="the losses are not finite", failed=True)
+ABSENT = replace(ASKED, attack="adapter-off", missing="the model has no adapter")
+
+
+def drawn(seed, shift=0.0, n=400):
+    """Scores of n forgotten rows, moved by `shift` standard deviations, and of n unseen ones."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(shift, 1, n), rng.normal(size=n)
+
+
+@pytest.fixture(scope="module")
+def nothing():
+    """An attack that sees the original and finds nothing of the model."""
+    return judged(ASKED, drawn(0), [drawn(1)], drawn(2, 1.0), alike=True)
+
+
+@pytest.fixture(scope="module")
+def blind():
+    """An attack that does not find the original either."""
+    return judged(ASKED, drawn(0), [drawn(1)], drawn(1), alike=True)
+
+
+@pytest.mark.parametrize("limit", [None, 0.4])
+def test_a_gate_of_blind_attacks_is_missed_with_a_limit_too(blind, nothing, limit):
+    assert blind.verdict == "blind"
+    found = decide(Gate("mia", limit), [blind, blind])
+    assert (found.held, found.excess) == (False, NOTHING)
+    assert "could have detected the original" in found.words
+    assert decide(Gate("mia", limit), [blind, nothing]).held
+
+
+@pytest.mark.parametrize("limit", [None, 0.4])
+def test_an_attack_that_failed_misses_the_gate_and_is_named(nothing, limit):
+    found = decide(Gate("quantise", limit), [nothing, BROKEN])
+    assert (found.held, found.excess) == (False, NOTHING)
+    assert found.words == "quantise: missed, since attacks failed (quantise-4: the losses are not finite)."
+    both = decide(Gate("quantise", limit), [judged(ASKED, drawn(0, 2.0), [], None), BROKEN]).words
+    assert "quantise-4" in both
+    assert "finite); loss: Detected" in both or "finite); the leak of loss" in both  # what the others found too
+
+
+@pytest.mark.parametrize("limit", [None, 0.4])
+def test_an_attack_that_could_not_be_applied_is_named_and_no_more(nothing, limit):
+    found = decide(Gate("adapter", limit), [ABSENT, nothing])
+    assert found.held
+    assert found.words.endswith("Not tested: adapter-off: the model has no adapter.")
+    assert not decide(Gate("adapter", limit), [ABSENT]).held
+
+
+def test_what_breaks_down_failed_and_what_does_not_apply_did_not():
+    def breaks(_):
+        raise ValueError("not finite")
+
+    found = compared(ASKED, breaks, None, [], None)  # type: ignore[arg-type]
+    assert (found.failed, found.missing, found.verdict) == (True, "not finite", "not tested")
+    assert judged(ASKED, (np.ones(3), np.ones(4)), [], None).failed
+    assert not ABSENT.failed
+    assert corrected([found])[0].failed
