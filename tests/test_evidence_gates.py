@@ -1,9 +1,11 @@
 """Gates: what a run may be said to have kept, from findings made by hand."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
 from ofmu.evidence.finding import Finding, compared, corrected, judged
 from ofmu.evidence.gates import NOTHING, Gate, decide
@@ -67,3 +69,31 @@ def test_what_breaks_down_failed_and_what_does_not_apply_did_not():
     assert judged(ASKED, (np.ones(3), np.ones(4)), [], None).failed
     assert not ABSENT.failed
     assert corrected([found])[0].failed
+
+
+def test_a_limit_is_held_by_the_distribution_that_p_is_of():
+    gold = [drawn(1, 0.3), drawn(3, -0.3)]
+    found = judged(ASKED, drawn(0), gold, None)
+    assert found.against is not None
+    assert found.against.freedom < 2  # two Retrains whose seeds move them
+    normal = judged(ASKED, drawn(0), gold, None, alike=True)
+    ends = [abs(found.against.value) + t.isf(0.05, found.against.freedom) * found.against.error]
+    assert normal.against is not None
+    assert normal.against.freedom == math.inf
+    ends.append(abs(normal.against.value) + norm.isf(0.05) * normal.against.error)
+    for each, end in zip((found, normal), ends, strict=True):
+        assert f"at most {end:.3f}" in decide(Gate("mia", 0.1), [each]).words
+    assert ends[0] > 0.4  # by 1.645 errors it would have been below .3
+    assert not decide(Gate("mia", 0.3), [found]).held
+
+
+def test_one_retrain_cannot_show_a_limit_unless_rows_are_alike(nothing):
+    assert decide(Gate("mia", 0.2), [nothing]).held
+    one = judged(ASKED, drawn(0), [drawn(1)], drawn(2, 1.0))
+    found = decide(Gate("mia", 0.2), [one])
+    assert not found.held
+    assert "--alike" in found.words
+    assert "several --retrain" in found.words
+    assert decide(Gate("mia"), [one]).held
+    assert decide(Gate("mia", 0.2), [judged(ASKED, drawn(0), [drawn(1), drawn(3)], None)]).held
+    assert "at most" in decide(Gate("mia", 0.01), [one]).words  # already too large

@@ -26,6 +26,8 @@ def check_gate(options: UnlearnOptions, parallel: Parallel) -> None:
     if options.gate is None:
         if options.gate_every is not None:
             raise UserError("--gate-every: says how often gates are decided, found no --gate; give one")
+        if options.alike:
+            raise UserError("--alike: says how the attacks of gates compare, found no --gate; give one")
         return
     parse_gates(options.gate)
     if options.heldout is None and options.test is None:
@@ -87,4 +89,5 @@ def case_for(given: Given, loaded: LoadedModel, unseen: Samples) -> Case:
     request = replace(request, parts=replace(request.parts, heldout=unseen))
     original = load_model(model_path(options.model)).module
     retrains = [] if given.retrain is None else [given.retrain.module]
-    return case_of(loaded, request, retrains, original, options.model, options.base, options.seed)
+    case = case_of(loaded, request, retrains, original, options.model, options.base, options.seed)
+    return replace(case, alike=options.alike)

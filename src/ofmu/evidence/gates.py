@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy.stats import t as student
 
 from ..errors import UserError
 from .finding import Finding
 from .plan import ATTACKS
+from .statistics import LEVEL
 
 NOTHING = 0.5  # the excess of a gate where no attack could have found anything, or one failed
-SIDE = 1.645  # standard errors to the upper end of a one-sided 95 % interval
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Gate:
 
     limit: None: no attack of the group may detect a trace (5 %, corrected for all attacks of the run). A number:
     the leak |AUC − Retrain's AUC| (without Retrain |AUC − .5|) must be *shown* to be at most this, by the upper
-    end of its one-sided 95 % interval: too few rows then miss the gate.
+    end of its one-sided 95 % interval: too few rows then miss the gate, and so does one Retrain alone where rows
+    are not alike, since nothing then says how far another retraining would lie.
     """
 
     group: str
@@ -123,6 +127,12 @@ BLIND = _Answer(
 )
 
 
+UNSHOWN = (
+    "since one retrained model cannot show a limit: how far another retraining would lie is not known; say "
+    "--alike if the rows were drawn at random from one pool, or give ofmu attack several --retrain"
+)
+
+
 def _said(gate: Gate, answer: _Answer, more: str = "") -> Outcome:
     words = f"{gate.group}: {'held' if answer.held else 'missed'}, {answer.why}.{more}"
     return Outcome(gate, answer.held, words, answer.excess)
@@ -137,8 +147,11 @@ def _within(limit: float, answered: Sequence[Finding]) -> _Answer:
         return BLIND
     ends = {found.attack: _upper(found) for found in answered}
     worst = max(ends, key=lambda name: ends[name])
+    excess = max(0.0, ends[worst] - limit)
+    if excess == 0 and any(found.against is not None and not found.against.whole for found in answered):
+        return _Answer(False, UNSHOWN)
     why = f"the leak of {worst} is at most {ends[worst]:.3f} in AUC (95 %), the limit is {limit:g}"
-    return _Answer(ends[worst] <= limit, why, max(0.0, ends[worst] - limit))
+    return _Answer(excess == 0, why, excess)
 
 
 def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
@@ -153,8 +166,9 @@ def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
 
 
 def _upper(found: Finding) -> float:
+    """The upper end of the one-sided 95 % interval of the leak's size; of Student's t where p is of it."""
     leak = 0.0 if found.leak is None else abs(found.leak)
     if found.against is not None:
-        return leak + SIDE * found.against.error
+        return leak + float(student.isf(LEVEL, found.against.freedom)) * found.against.error
     spread = None if found.model is None else found.model.spread
-    return 0.5 if spread is None else leak + SIDE * spread
+    return 0.5 if spread is None else leak + float(student.isf(LEVEL, math.inf)) * spread
