@@ -122,6 +122,22 @@ def test_gates_of_a_run_without_unseen_rows_are_refused_before_it_starts(world, 
     assert "--gate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("gate", "expected"), [("mia,u-lira", "found u-lira"), ("lira=0.1,klom", "lira, klom")])
+def test_gates_that_train_shadows_are_refused_before_anything_is_loaded(world, tmp_path, capsys, gate, expected):
+    nowhere = ("--gate", gate, "--model", str(tmp_path / "nowhere"))
+    assert world.unlearn(tmp_path / "out", *nowhere, skip=["model"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert expected in said
+    assert "run ofmu attack" in said
+
+
+def test_gates_that_serve_another_kind_of_model_are_refused_before_the_run(world, tmp_path, capsys):
+    assert world.unlearn(tmp_path / "out", "--gate", "elicit") == 2
+    assert "found elicit and a model for image, expected some of mia, relearn" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory) -> World:
     return text_world(tmp_path_factory.mktemp("texts"))
