@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from ofmu.engine.measuring import sample_losses
 from ofmu.engine.prepare import Parts
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
-from ofmu.evidence.case import Case
+from ofmu.evidence.case import Case, image_scores, loss_scores, losses_of
 from ofmu.evidence.finding import Finding, corrected, judged
 from ofmu.evidence.outcome import evidence_of, power_words
 from ofmu.evidence.perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
@@ -97,7 +98,27 @@ def test_no_attack_finds_a_retrained_model(world):
     found = findings(case_of(world, "third", ("retrain", "again")), *CHEAP)
     assert {f.verdict for f in found} <= {"not detected", "blind"}
     assert all(f.against is not None and f.against.retrains == 2 and f.against.seeds is not None for f in found)
-    assert all("at power 0.8" in f.words or "Says nothing" in f.words for f in found)
+    said = [f.words for f in found]  # "at no power": two Retrains that differ, after the correction
+    assert all("at power 0.8" in words or "at no power" in words or "Says nothing" in words for words in said)
+    assert any("at power 0.8" in words for words in said)
+
+
+def test_rows_of_a_very_sure_model_do_not_tie(world):
+    """A temperature of 1/300 rounds nearly all losses to 0, and changes no order."""
+    case = case_of(world, "original")
+    sure = copy.deepcopy(world[1]["original"])
+    with torch.no_grad():
+        sure[2].weight *= 300
+        sure[2].bias *= 300
+    assert (sample_losses(sure, case.forget, case.loss) == 0).float().mean() > 0.5
+    looks = loss_scores(case, sure), image_scores(case, sure)["loss"]
+    for forget, heldout in looks:
+        assert len(np.unique(np.concatenate([forget, heldout]))) == len(forget) + len(heldout)
+    parts = case.forget, case.heldout
+    for part, scores in zip(parts, loss_scores(case, world[1]["original"]), strict=True):
+        losses = sample_losses(world[1]["original"], part, case.loss).double().numpy()
+        assert losses_of(case, scores) == pytest.approx(losses, abs=1e-5)  # relearning counts in nats
+        assert np.array_equal(np.argsort(-losses), np.argsort(scores))  # where nothing rounds away
 
 
 def test_forgetting_too_well_is_found_as_well(world):

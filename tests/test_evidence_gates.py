@@ -97,3 +97,27 @@ def test_one_retrain_cannot_show_a_limit_unless_rows_are_alike(nothing):
     assert decide(Gate("mia"), [one]).held
     assert decide(Gate("mia", 0.2), [judged(ASKED, drawn(0), [drawn(1), drawn(3)], None)]).held
     assert "at most" in decide(Gate("mia", 0.01), [one]).words  # already too large
+
+
+def test_the_power_that_is_said_is_that_of_the_corrected_verdict():
+    """Of ten tests, a leak of the size that is said is found in four of five runs, though corrected."""
+    rng, hits = np.random.default_rng(4), 0
+    others = [judged(replace(ASKED, attack=f"other {i}"), drawn(i), [drawn(90 + i)], None, True) for i in range(9)]
+    said = corrected([*others, judged(ASKED, drawn(50, n=150), [drawn(51, n=150)], None, alike=True)])[-1]
+    assert said.level == pytest.approx(0.005)
+    assert said.smallest is not None
+    shift = float(norm.ppf(0.5 + said.smallest) * np.sqrt(2))
+    for _ in range(100):
+        ours = rng.normal(shift, 1, 150), rng.normal(size=150)
+        gold = rng.normal(size=150), rng.normal(size=150)
+        found = corrected([*others, judged(ASKED, ours, [gold], None, alike=True)])[-1]
+        hits += found.verdict == "remembered"
+    assert 0.7 <= hits / 100 <= 0.93
+    assert judged(ASKED, drawn(50, n=5), [drawn(51, n=5)], None).smallest is None  # not even .5
+
+
+def test_an_original_that_lies_below_retrain_is_no_control():
+    found = judged(ASKED, drawn(0), [drawn(1)], drawn(2, -2.0), alike=True)
+    assert found.verdict == "blind"
+    assert judged(ASKED, drawn(0), [], drawn(2, -2.0)).verdict == "blind"
+    assert judged(ASKED, drawn(0), [], drawn(2, 2.0)).verdict == "not detected"
