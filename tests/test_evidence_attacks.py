@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from ofmu.engine.language import from_scratch
 from ofmu.engine.measuring import sample_losses
+from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts
+from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case, image_scores, loss_scores, losses_of
@@ -261,3 +264,18 @@ def test_pruning_noise_and_interpolation_by_hand():
     with pytest.raises(ValueError, match="no adapter"):
         without_adapter(model)
     assert (merged_in_half(model)[0].weight - model[0].weight).abs().max() < 2e-3
+
+
+def test_a_model_under_an_adapter_is_interpolated_with_a_plain_original():
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    plain = from_scratch({"vocab_size": 32, "num_key_value_heads": 2, **sizes}, 0)
+    adapted = apply_trainable(LoadedModel(copy.deepcopy(plain), "text"), "lora:2", seed=0).module
+    with torch.no_grad():
+        for name, part in adapted.named_parameters():
+            if "lora_" in name:
+                part.fill_(0.1)
+    merged = dict(copy.deepcopy(adapted).merge_and_unload().named_parameters())
+    for name, weight in interpolated(adapted, plain, 0.25).named_parameters():
+        expected = 0.75 * merged[name] + 0.25 * dict(plain.named_parameters())[name]
+        assert torch.allclose(weight, expected, atol=1e-6), name
+    assert hasattr(adapted, "peft_config")  # left as it was
