@@ -88,7 +88,7 @@ def test_gates_are_read_as_they_are_meant():
         parse_gates("x")
 
 
-def test_unlearn_with_gates_writes_evidence_and_exits_5_where_a_limit_is_not_shown(world, tmp_path, capsys):
+def test_unlearn_with_gates_writes_evidence_and_exits_5_where_one_is_missed(world, tmp_path, capsys):
     out = tmp_path / "out"
     more = (
         "--retrain",
@@ -102,16 +102,40 @@ def test_unlearn_with_gates_writes_evidence_and_exits_5_where_a_limit_is_not_sho
     )
     assert world.unlearn(out, *more) == 5
     said = capsys.readouterr().out
-    assert "Gate quantise: missed, the leak of quantise-" in said
+    assert "Gate quantise: missed, since no attack" in said  # could find what this model never learned
     scores = json.loads((out / "scores.json").read_text())
     assert [gate["group"] for gate in scores["evidence"]["gates"]] == ["mia", "quantise"]
     assert "Gates" in (out / "report.html").read_text()
     assert json.loads((out / "config.json").read_text())["arguments"]["gate"] == "mia,quantise=0.001"
 
 
+def test_the_gates_of_a_run_are_told_that_rows_are_alike(world, tmp_path, capsys):
+    more = ("--retrain", str(world.model), "--budget", "1", "--method", "finetune", "--gate", "quantise")
+    assert world.unlearn(tmp_path / "out", *more, "--alike") == 5
+    assert "from one pool" in json.loads((tmp_path / "out" / "scores.json").read_text())["evidence"]["notes"][0]
+    assert world.unlearn(tmp_path / "without", "--alike") == 2
+    assert "--alike: says how" in " ".join(capsys.readouterr().err.split())
+
+
 def test_gates_of_a_run_without_unseen_rows_are_refused_before_it_starts(world, tmp_path, capsys):
     assert world.unlearn(tmp_path / "out", "--gate", "mia", skip=["heldout", "test"]) == 2
     assert "--gate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("gate", "expected"), [("mia,u-lira", "found u-lira"), ("lira=0.1,klom", "lira, klom")])
+def test_gates_that_train_shadows_are_refused_before_anything_is_loaded(world, tmp_path, capsys, gate, expected):
+    nowhere = ("--gate", gate, "--model", str(tmp_path / "nowhere"))
+    assert world.unlearn(tmp_path / "out", *nowhere, skip=["model"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert expected in said
+    assert "run ofmu attack" in said
+
+
+def test_gates_that_serve_another_kind_of_model_are_refused_before_the_run(world, tmp_path, capsys):
+    assert world.unlearn(tmp_path / "out", "--gate", "elicit") == 2
+    assert "found elicit and a model for image, expected some of mia, relearn" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cli_world import World, image_world, parameters, same
-from ofmu.cli import keeping, watching
+from ofmu.cli import gating, keeping, watching
+from ofmu.cli.attack import case_of
 from ofmu.cli.job import Progress
 from ofmu.cli.main import run
 from ofmu.evidence.finding import Finding, judged
@@ -24,6 +25,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> World:
     return image_world(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_control():
+    """The tiny model was never trained: with it as the control all attacks are blind, and all states equal."""
+
+    def without(loaded, request, retrains, original, *more):
+        return case_of(loaded, request, retrains, None, *more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gating, "case_of", without)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from ofmu.engine.language import from_scratch
+from ofmu.engine.measuring import sample_losses
+from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts
+from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
-from ofmu.evidence.case import Case
+from ofmu.evidence.case import Case, image_scores, loss_scores, losses_of
 from ofmu.evidence.finding import Finding, corrected, judged
 from ofmu.evidence.outcome import evidence_of, power_words
 from ofmu.evidence.perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
@@ -97,7 +101,27 @@ def test_no_attack_finds_a_retrained_model(world):
     found = findings(case_of(world, "third", ("retrain", "again")), *CHEAP)
     assert {f.verdict for f in found} <= {"not detected", "blind"}
     assert all(f.against is not None and f.against.retrains == 2 and f.against.seeds is not None for f in found)
-    assert all("at power 0.8" in f.words or "Says nothing" in f.words for f in found)
+    said = [f.words for f in found]  # "at no power": two Retrains that differ, after the correction
+    assert all("at power 0.8" in words or "at no power" in words or "Says nothing" in words for words in said)
+    assert any("at power 0.8" in words for words in said)
+
+
+def test_rows_of_a_very_sure_model_do_not_tie(world):
+    """A temperature of 1/300 rounds nearly all losses to 0, and changes no order."""
+    case = case_of(world, "original")
+    sure = copy.deepcopy(world[1]["original"])
+    with torch.no_grad():
+        sure[2].weight *= 300
+        sure[2].bias *= 300
+    assert (sample_losses(sure, case.forget, case.loss) == 0).float().mean() > 0.5
+    looks = loss_scores(case, sure), image_scores(case, sure)["loss"]
+    for forget, heldout in looks:
+        assert len(np.unique(np.concatenate([forget, heldout]))) == len(forget) + len(heldout)
+    parts = case.forget, case.heldout
+    for part, scores in zip(parts, loss_scores(case, world[1]["original"]), strict=True):
+        losses = sample_losses(world[1]["original"], part, case.loss).double().numpy()
+        assert losses_of(case, scores) == pytest.approx(losses, abs=1e-5)  # relearning counts in nats
+        assert np.array_equal(np.argsort(-losses), np.argsort(scores))  # where nothing rounds away
 
 
 def test_forgetting_too_well_is_found_as_well(world):
@@ -240,3 +264,18 @@ def test_pruning_noise_and_interpolation_by_hand():
     with pytest.raises(ValueError, match="no adapter"):
         without_adapter(model)
     assert (merged_in_half(model)[0].weight - model[0].weight).abs().max() < 2e-3
+
+
+def test_a_model_under_an_adapter_is_interpolated_with_a_plain_original():
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    plain = from_scratch({"vocab_size": 32, "num_key_value_heads": 2, **sizes}, 0)
+    adapted = apply_trainable(LoadedModel(copy.deepcopy(plain), "text"), "lora:2", seed=0).module
+    with torch.no_grad():
+        for name, part in adapted.named_parameters():
+            if "lora_" in name:
+                part.fill_(0.1)
+    merged = dict(copy.deepcopy(adapted).merge_and_unload().named_parameters())
+    for name, weight in interpolated(adapted, plain, 0.25).named_parameters():
+        expected = 0.75 * merged[name] + 0.25 * dict(plain.named_parameters())[name]
+        assert torch.allclose(weight, expected, atol=1e-6), name
+    assert hasattr(adapted, "peft_config")  # left as it was

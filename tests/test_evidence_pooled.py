@@ -93,6 +93,12 @@ def test_tables_say_what_is_detected_after_correction_and_what_only_looks_forgot
     assert said[0] == "M **only looks forgotten**: a1 bring the rows back."
     assert "answers alone" in said[1]
     assert "no attack detects" in said[2]
+    below = Row("prune", "recovery", 0.3, -0.2, 0.05, 1e-9)
+    gradients = Row("gradient-norm", "membership", 0.7, 0.2, 0.05, 1e-9)
+    seen, both = looks({"P": [below], "Q": [below, gradients]})
+    assert seen == "P: prune show rows that were forgotten too well."
+    assert both.startswith("Q **only looks forgotten**: gradient-norm tells them apart by its weights; prune")
+    assert "answers" not in both
     assert reasons(models) == ["b: no layers (O)"]
     write_sections(tmp_path, "x", section("X", "cmd", "made", [], models))
     file = write_sections(tmp_path, "y", section("Y", "cmd", "made", [], models))

@@ -44,7 +44,8 @@ class Difference:
     error: standard error of value: DeLong's for the drawing of samples and, where there are several retrained
     models and the samples are not known to be alike, what their seeds change. seeds: standard deviation of the
     retrained models' AUCs; None for one. p: two-sided, of "the model is one of the retrained ones"; of one
-    retrained model, and samples that are not alike, it says nothing about another retraining.
+    retrained model, and samples that are not alike, it says nothing about another retraining; whole: False then.
+    freedom: degrees of freedom of Student's t that value / error is compared with; infinite: normal distribution.
     """
 
     value: float
@@ -52,6 +53,8 @@ class Difference:
     p: float
     retrains: int
     seeds: float | None
+    freedom: float = math.inf
+    whole: bool = True
 
 
 def two_sided(forget: ArrayLike, heldout: ArrayLike, rates: tuple[float, ...] = RATES) -> TwoSided:
@@ -114,14 +117,15 @@ def auc_difference(
     drawn = _drawn(gaps[0], gaps[1])
     seeds = float(np.std([f.mean() for f, _ in theirs], ddof=1)) if k > 1 else None
     chance = 0.0 if seeds is None or alike else (1 + 1 / k) * max(0.0, seeds**2 - _own_draw(theirs))
-    error = math.sqrt(drawn + chance)
+    error, whole = math.sqrt(drawn + chance), k > 1 or alike
     if error > 1e-12:
         freedom = math.inf
         if chance > 0:
             freedom = error**4 * (k - 1) / chance**2
-        return Difference(value, error, float(2 * student.sf(abs(value) / error, freedom)), k, seeds)
+        p = float(2 * student.sf(abs(value) / error, freedom))
+        return Difference(value, error, p, k, seeds, freedom, whole)
     smallest = min(1.0, 2 * math.exp(math.lgamma(n + 1) + math.lgamma(m + 1) - math.lgamma(n + m + 1)))
-    return Difference(value, 0.0, smallest if abs(value) > 1e-12 else 1.0, k, seeds)
+    return Difference(value, 0.0, smallest if abs(value) > 1e-12 else 1.0, k, seeds, whole=whole)
 
 
 def _drawn(forget: Floats, heldout: Floats) -> float:

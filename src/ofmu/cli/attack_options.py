@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, AllRows, ForgetIds, Machine, MaxLength
+from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, Alike, AllRows, ForgetIds, Machine, MaxLength
 
 
 @Parameter(name="*")
@@ -37,15 +37,7 @@ class AttackOptions:
     heldout: Annotated[
         str | None, Parameter(group=DATA, help="Rows like the forgotten ones that no model was trained on.")
     ] = None
-    alike: Annotated[
-        bool,
-        Parameter(
-            group=DATA,
-            help="The forgotten and the held-out rows were drawn at random, row by row, from one pool (not: whole "
-            "classes, people or documents). The comparison with retrained models is then sharper.",
-            negative="",
-        ),
-    ] = False
+    alike: Alike = False
     data: AllRows = None
     forget_ids: ForgetIds = None
     forget_where: Annotated[str | None, Parameter(group=DATA, help="With --data: all rows with column=value.")] = (

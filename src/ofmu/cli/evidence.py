@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from ofmu.attacks import TprAtFpr, TwoSided
+from ofmu.attacks import Difference, TprAtFpr, TwoSided
 from ofmu.cli.say import Bar, bar
 from ofmu.evidence.case import Case
 from ofmu.evidence.finding import Finding
@@ -130,10 +131,25 @@ def _row(task: str, name: str, seed: int, metric: str, found: TwoSided | None, m
     return ScoreRow(task, name, seed, metric, found.auc, found.n_forget)
 
 
+def _difference(found: Difference | None) -> dict[str, Any] | None:
+    """As JSON, which knows no infinity: no degrees of freedom are those of the normal distribution."""
+    if found is None:
+        return None
+    return {**asdict(found), "freedom": found.freedom if math.isfinite(found.freedom) else None}
+
+
 def plain(evidence: Evidence, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All of it as JSON."""
     findings = [
-        {**asdict(found), "p": found.p, "leak": found.leak, "smallest": found.smallest, "verdict": found.verdict}
+        {
+            **asdict(found),
+            "against": _difference(found.against),
+            "control": _difference(found.control),
+            "p": found.p,
+            "leak": found.leak,
+            "smallest": found.smallest,
+            "verdict": found.verdict,
+        }
         for found in evidence.findings
     ]
     gates = [{**asdict(outcome.gate), "held": outcome.held, "words": outcome.words} for outcome in outcomes]

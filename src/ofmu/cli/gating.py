@@ -17,7 +17,7 @@ from ofmu.engine.trainable import merge_adapter
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case, copy_of
 from ofmu.evidence.gates import parse_gates
-from ofmu.evidence.plan import choose
+from ofmu.evidence.plan import ATTACKS, choose
 from ofmu.tasks import Samples
 
 
@@ -26,8 +26,15 @@ def check_gate(options: UnlearnOptions, parallel: Parallel) -> None:
     if options.gate is None:
         if options.gate_every is not None:
             raise UserError("--gate-every: says how often gates are decided, found no --gate; give one")
+        if options.alike:
+            raise UserError("--alike: says how the attacks of gates compare, found no --gate; give one")
         return
-    parse_gates(options.gate)
+    shadows = [gate.group for gate in parse_gates(options.gate) if ATTACKS[gate.group].trains]
+    if shadows:
+        raise UserError(
+            f"--gate: found {', '.join(shadows)}, which train shadow models, expected attacks without; run ofmu "
+            "attack with that --gate on OUT afterwards"
+        )
     if options.heldout is None and options.test is None:
         raise UserError("--gate: attacks compare with unseen rows, found neither --test nor --heldout; give one")
     if parallel != "none":
@@ -35,8 +42,15 @@ def check_gate(options: UnlearnOptions, parallel: Parallel) -> None:
 
 
 def check_rows(given: Given) -> None:
-    """UserError where there are too few rows to attack, before the run."""
-    request = given.request
+    """UserError for gates that do not serve this kind of model, and too few rows to attack, before the run."""
+    request, kind = given.request, given.loaded.kind
+    gates = [] if given.options.gate is None else parse_gates(given.options.gate)
+    unfit = [gate.group for gate in gates if kind not in ATTACKS[gate.group].kinds]
+    if unfit:
+        fit = [name for name, attack in ATTACKS.items() if kind in attack.kinds and not attack.trains]
+        raise UserError(
+            f"--gate: found {', '.join(unfit)} and a model for {kind}, expected some of {', '.join(fit)}"
+        )
     unseen = request.test if request.test is not None else request.parts.heldout
     if given.options.gate is not None and (unseen is None or len(unseen) < 4 or len(request.parts.forget) < 2):
         found = 0 if unseen is None else len(unseen)
@@ -87,4 +101,5 @@ def case_for(given: Given, loaded: LoadedModel, unseen: Samples) -> Case:
     request = replace(request, parts=replace(request.parts, heldout=unseen))
     original = load_model(model_path(options.model)).module
     retrains = [] if given.retrain is None else [given.retrain.module]
-    return case_of(loaded, request, retrains, original, options.model, options.base, options.seed)
+    case = case_of(loaded, request, retrains, original, options.model, options.base, options.seed)
+    return replace(case, alike=options.alike)

@@ -29,6 +29,15 @@ MaxLength = Annotated[
     int | None,
     Parameter(group=DATA, help="Text: tokens a row at most. Default: as the model was trained, else 512."),
 ]
+Alike = Annotated[
+    bool,
+    Parameter(
+        group=DATA,
+        help="The forgotten and the unseen rows were drawn at random, row by row, from one pool (not: whole "
+        "classes, people or documents). Attacks then compare with retrained models more sharply.",
+        negative="",
+    ),
+]
 Resume = Annotated[
     bool, Parameter(group=RUN, help="Go on from the last checkpoint of the same command.", negative="")
 ]
@@ -80,6 +89,7 @@ class UnlearnOptions:
         str | None, Parameter(group=DATA, help="With --data: forget all rows with column=value.")
     ] = None
     max_length: MaxLength = None
+    alike: Alike = False
     method: Annotated[
         str,
         Parameter(

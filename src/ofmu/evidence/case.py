@@ -14,6 +14,7 @@ from ..attacks import (
     gradient_norms,
     negative_entropy,
     negative_modified_entropy,
+    scaled_confidence,
     shadow_free_scores,
     true_confidence,
 )
@@ -111,12 +112,26 @@ def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:
 
 
 def loss_scores(case: Case, module: Module) -> Pair:
-    """−loss of the forget and of the held-out rows: the attack that all transformed models are measured by."""
-    found = [-sample_losses(module, part, case.loss).double().numpy() for part in (case.forget, case.heldout)]
-    for values in found:
-        if not np.isfinite(values).all():
-            raise ValueError("the attacked model's losses are not finite")
+    """What the losses of the forget and of the held-out rows say: all transformed models are measured by it.
+
+    Texts: −loss. Images: φ = log p − log(1 − p) of the true class, which orders rows as the loss does and still
+    tells them apart where a sure model's losses round to 0.
+    """
+    found = [_loss_scores(case, module, part) for part in (case.forget, case.heldout)]
     return found[0], found[1]
+
+
+def _loss_scores(case: Case, module: Module, part: Samples) -> Floats:
+    image = case.kind == "image"
+    seen = (image_logits(module, part) if image else -sample_losses(module, part, case.loss)).double().numpy()
+    if not np.isfinite(seen).all():
+        raise ValueError("the attacked model's losses are not finite")
+    return scaled_confidence(seen, labels_of(part).numpy()) if image else seen
+
+
+def losses_of(case: Case, scores: Floats) -> Floats:
+    """The losses in nats [n] behind `loss_scores`: of φ, log(1 + exp(−φ))."""
+    return np.logaddexp(0.0, -scores) if case.kind == "image" else -scores
 
 
 def copy_of(module: Module) -> Module:
@@ -140,9 +155,9 @@ def image_scores(case: Case, module: Module) -> dict[str, Pair]:
         )
         for z, y in zip(logits, labels, strict=True)
     ]
-    found = {
-        name: (each[0][:, i], each[1][:, i]) for i, name in enumerate(("loss", "entropy", "modified-entropy"))
-    }
+    sure = [scaled_confidence(z, y) for z, y in zip(logits[:2], labels[:2], strict=True)]
+    found = {"loss": (sure[0], sure[1])}
+    found |= {name: (each[0][:, i], each[1][:, i]) for i, name in ((1, "entropy"), (2, "modified-entropy"))}
     found["learnt-logistic"] = shadow_free_scores(each[2], each[1], each[0], "logistic", case.seed)
     found["learnt-svc"] = shadow_free_scores(each[2], each[1], each[0], "svc", case.seed)
     return found

@@ -128,7 +128,7 @@ def klom_finding(ours: Floats, gold: Floats, before: Floats, n: int) -> Finding:
     try:
         scores = [np.sign(a.mean(axis=0) - b.mean(axis=0)) * normal_klom(a, b) for a, b in sides]
     except ValueError as error:
-        return replace(KLOM, missing=str(error))
+        return replace(KLOM, missing=str(error), failed=True)
     values = [klom(*pair).values for pair in sides]
     words = [f"{each[:n].mean():.2f} and {each[n:].mean():.2f}" for each in values]
     said = (

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scipy.stats import norm
+from scipy.stats import t as student
 from torch.nn import Module
 
 from ..attacks import Difference, TwoSided, auc_difference, two_sided
@@ -25,8 +27,10 @@ class Finding:
     (original is the positive control: the model that still remembers). against: the model's AUC minus that of the
     retrained models. control: the original's. p: of "no leak", against Retrain where there is one, otherwise
     against an AUC of .5; adjusted: the same corrected for all attacks of the run (Holm), None before that. extra:
-    further numbers in words. missing: why there is no answer; then all numbers are None. one_sided: only a leak
-    above 0 means something, and p is that of the one side.
+    further numbers in words. missing: why there is no answer; then all numbers are None. failed: it was tried and
+    broke down, which is no sign of safety; otherwise a missing attack could not be applied here. one_sided: only a
+    leak above 0 means something, and p is that of the one side. level: of this test; after
+    correction `LEVEL` divided by the number of tests.
     """
 
     attack: str
@@ -40,7 +44,9 @@ class Finding:
     adjusted: float | None = None
     extra: tuple[str, ...] = ()
     missing: str | None = None
+    failed: bool = False
     one_sided: bool = False
+    level: float = LEVEL
 
     @property
     def p(self) -> float | None:
@@ -61,16 +67,20 @@ class Finding:
 
     @property
     def smallest(self) -> float | None:
-        """The smallest |leak| that this attack would have detected with power .8; None where there is none.
+        """The smallest |leak| that this attack would have detected with power .8; None where not even .5 is.
 
-        Against Retrain: (z_.975 + z_.8) standard errors; without: from the numbers of samples. Of one test alone:
-        the correction for several attacks raises it.
+        Against Retrain: (q + z_.8) standard errors, q the quantile of p's distribution at `level` (Student's with
+        4 degrees of freedom: power .7 to .77); without: from the numbers of samples. After correction this is the
+        power of Holm's first step, which holds whatever the other attacks find.
         """
         if self.model is None:
             return None
+        both = 2 * self.level if self.one_sided else self.level  # of a test of both sides with the same upper end
         if self.against is not None:
-            return min(0.5, 2.8016 * self.against.error) if self.against.error else None
-        auc = detectable_auc(self.model.n_forget, self.model.n_heldout)
+            quantiles = float(student.isf(both / 2, self.against.freedom) + norm.isf(1 - POWER))
+            least = quantiles * self.against.error
+            return least if 0 < least <= 0.5 else None
+        auc = detectable_auc(self.model.n_forget, self.model.n_heldout, level=both)
         return None if auc is None else auc - 0.5
 
     @property
@@ -89,9 +99,7 @@ class Finding:
             return False
         p = self.original.p if self.control is None else self.control.p
         leak = self.original.auc - 0.5 if self.control is None else self.control.value
-        if self.one_sided:
-            p = p / 2 if leak > 0 else 1.0
-        return p >= LEVEL
+        return leak <= 0 or p / 2 >= LEVEL  # one-sided: a memory is above, whatever the attack looks for
 
     @property
     def words(self) -> str:
@@ -107,7 +115,7 @@ class Finding:
         if self.verdict == "blind":
             return f"Says nothing here: the attack does not find the original model's memory either ({size})."
         if self.smallest is None:
-            return f"Not detected, at no power: how large a leak would have been is not known ({size})."
+            return f"Not detected, at no power: not even a leak of .5 is known to be detectable ({size})."
         return f"Not detected at power {POWER:g} for a leak of {self.smallest:.2f} in AUC ({size})."
 
     def _number(self, which: str) -> str:
@@ -130,7 +138,7 @@ def compared(
     original: Module | None,
     alike: bool = False,
 ) -> Finding:
-    """Run an attack on all models alike; what it cannot answer becomes `missing`, never a number.
+    """Run an attack on all models alike; what breaks down becomes `missing` and `failed`, never a number.
 
     alike: whether the forget and the held-out rows were drawn from one pool (`auc_difference`).
     """
@@ -139,7 +147,7 @@ def compared(
         gold = [scores(each) for each in retrains]
         before = None if original is None else scores(original)
     except ValueError as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
     return judged(finding, ours, gold, before, alike)
 
 
@@ -157,11 +165,15 @@ def judged(
             control=auc_difference(*before, gold, alike) if gold and before is not None else None,
         )
     except ValueError as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
 
 
 def corrected(findings: Sequence[Finding]) -> list[Finding]:
-    """All findings of a run with their p-values corrected for having made so many tests (Holm)."""
+    """All findings of a run with their p-values corrected for having made so many tests (Holm).
+
+    level: of each, `LEVEL` by the number of tests, Bonferroni's and that of Holm's first step.
+    """
     p = {str(i): found.p for i, found in enumerate(findings)}
     adjusted = holm({name: value for name, value in p.items() if value is not None})
-    return [replace(found, adjusted=adjusted.get(str(i))) for i, found in enumerate(findings)]
+    level = LEVEL / max(1, len(adjusted))
+    return [replace(found, adjusted=adjusted.get(str(i)), level=level) for i, found in enumerate(findings)]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scipy.stats import t as student
 
 from ..errors import UserError
 from .finding import Finding
 from .plan import ATTACKS
+from .statistics import LEVEL
 
-NOTHING = 0.5  # the excess of a gate where no attack could have found anything
-SIDE = 1.645  # standard errors to the upper end of a one-sided 95 % interval
+NOTHING = 0.5  # the excess of a gate where no attack could have found anything, or one failed
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Gate:
 
     limit: None: no attack of the group may detect a trace (5 %, corrected for all attacks of the run). A number:
     the leak |AUC − Retrain's AUC| (without Retrain |AUC − .5|) must be *shown* to be at most this, by the upper
-    end of its one-sided 95 % interval: too few rows then miss the gate.
+    end of its one-sided 95 % interval: too few rows then miss the gate, and so does one Retrain alone where rows
+    are not alike, since nothing then says how far another retraining would lie.
     """
 
     group: str
@@ -31,7 +35,8 @@ class Outcome:
     """Whether one gate held, and why, as a sentence.
 
     excess: how far it was missed, in AUC; 0 where it held. With a limit: what the interval's upper end exceeds it
-    by. Without: the largest leak that was detected, and `NOTHING` where nothing could be.
+    by. Without: the largest leak that was detected. `NOTHING`, or more, where nothing could be detected or an
+    attack failed.
     """
 
     gate: Gate
@@ -88,37 +93,82 @@ def _limit(name: str, text: str) -> float:
 
 
 def decide(gate: Gate, findings: Sequence[Finding]) -> Outcome:
-    """One gate, from the corrected findings of its group."""
+    """One gate, from the corrected findings of its group.
+
+    Missed also where an attack of the group was tried and failed: what was not seen is not safe. One that could
+    not be applied here (no adapter, no base model, …) is named and nothing more.
+    """
     answered = [found for found in findings if found.model is not None]
     if not answered:
-        why = "; ".join(f"{found.attack}: {found.missing}" for found in findings) or "it was not run"
-        return Outcome(gate, False, f"{gate.group}: missed, since nothing could be tested ({why}).", NOTHING)
-    if gate.limit is None:
-        return _nothing_detected(gate, answered)
+        why = _reasons(findings) or "it was not run"
+        return _said(gate, _Answer(False, f"since nothing could be tested ({why})", NOTHING))
+    answer = _nothing_detected(answered) if gate.limit is None else _within(gate.limit, answered)
+    failed = [found for found in findings if found.failed]
+    if failed:
+        seen = "" if answer.held else f"; {answer.why}"
+        answer = _Answer(False, f"since attacks failed ({_reasons(failed)}){seen}", max(answer.excess, NOTHING))
+    absent = [found for found in findings if found.missing is not None and not found.failed]
+    return _said(gate, answer, f" Not tested: {_reasons(absent)}." if absent else "")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An outcome without its gate; why: a clause without a full stop."""
+
+    held: bool
+    why: str
+    excess: float = 0.0
+
+
+BLIND = _Answer(
+    False,
+    "since no attack of the group could have detected the original either, or too few rows were given",
+    NOTHING,
+)
+
+
+UNSHOWN = (
+    "since one retrained model cannot show a limit: how far another retraining would lie is not known; say "
+    "--alike if the rows were drawn at random from one pool, or give ofmu attack several --retrain"
+)
+
+
+def _said(gate: Gate, answer: _Answer, more: str = "") -> Outcome:
+    words = f"{gate.group}: {'held' if answer.held else 'missed'}, {answer.why}.{more}"
+    return Outcome(gate, answer.held, words, answer.excess)
+
+
+def _reasons(findings: Sequence[Finding]) -> str:
+    return "; ".join(f"{found.attack}: {found.missing}" for found in findings)
+
+
+def _within(limit: float, answered: Sequence[Finding]) -> _Answer:
+    if all(found.verdict == "blind" for found in answered):
+        return BLIND
     ends = {found.attack: _upper(found) for found in answered}
     worst = max(ends, key=lambda name: ends[name])
-    held = ends[worst] <= gate.limit
-    words = f"the leak of {worst} is at most {ends[worst]:.3f} in AUC (95 %), the limit is {gate.limit:g}"
-    excess = max(0.0, ends[worst] - gate.limit)
-    return Outcome(gate, held, f"{gate.group}: {'held' if held else 'missed'}, {words}.", excess)
+    excess = max(0.0, ends[worst] - limit)
+    if excess == 0 and any(found.against is not None and not found.against.whole for found in answered):
+        return _Answer(False, UNSHOWN)
+    why = f"the leak of {worst} is at most {ends[worst]:.3f} in AUC (95 %), the limit is {limit:g}"
+    return _Answer(excess == 0, why, excess)
 
 
-def _nothing_detected(gate: Gate, answered: Sequence[Finding]) -> Outcome:
+def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
     caught = [found for found in answered if found.verdict in ("remembered", "over-forgotten")]
     if caught:
-        words = " ".join(f"{found.attack}: {found.words}" for found in caught)
-        return Outcome(gate, False, f"{gate.group}: missed. {words}", max(abs(f.leak or 0.0) for f in caught))
+        why = "; ".join(f"{found.attack}: {found.words.removesuffix('.')}" for found in caught)
+        return _Answer(False, why, max(abs(found.leak or 0.0) for found in caught))
     sharp = [found.smallest for found in answered if found.verdict != "blind" and found.smallest is not None]
     if not sharp:
-        blind = "no attack of the group could have detected the original either, or too few rows were given"
-        return Outcome(gate, False, f"{gate.group}: missed, since {blind}.", NOTHING)
-    shown = f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC"
-    return Outcome(gate, True, f"{gate.group}: held, {shown}.")
+        return BLIND
+    return _Answer(True, f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC")
 
 
 def _upper(found: Finding) -> float:
+    """The upper end of the one-sided 95 % interval of the leak's size; of Student's t where p is of it."""
     leak = 0.0 if found.leak is None else abs(found.leak)
     if found.against is not None:
-        return leak + SIDE * found.against.error
+        return leak + float(student.isf(LEVEL, found.against.freedom)) * found.against.error
     spread = None if found.model is None else found.model.spread
-    return 0.5 if spread is None else leak + SIDE * spread
+    return 0.5 if spread is None else leak + float(student.isf(LEVEL, math.inf)) * spread

@@ -55,7 +55,7 @@ def probes(case: Case) -> list[Finding]:
                 )
             )
         except ValueError as error:
-            found.append(replace(finding, missing=str(error)))
+            found.append(replace(finding, missing=str(error), failed=True))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +13,7 @@ from ..engine.measuring import image_logits
 from ..engine.targets import labels_of
 from ..metrics.score import Floats
 from ..tasks import Samples
-from .case import Case, ask, gradient_scores, image_scores, some, text_scores
+from .case import Case, ask, gradient_scores, image_scores, losses_of, some, text_scores
 from .finding import Finding, Pair, judged
 
 SVC_ROWS = 1000  # of each side that the kernel machine is fitted on: its time grows with the square
@@ -42,7 +41,7 @@ def one_query(case: Case) -> list[Finding]:
         gold = [look(case, each) for each in case.retrains]
         before = None if case.original is None else look(case, case.original)
     except ValueError as error:
-        return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error))]
+        return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error), failed=True)]
     found = [
         judged(
             Finding(name, "elicitation" if name == "extraction" else "membership", QUESTIONS[name]),
@@ -53,13 +52,13 @@ def one_query(case: Case) -> list[Finding]:
         )
         for name, pair in ours.items()
     ]
-    distances = _distances(ours["loss"][0], [each["loss"][0] for each in gold])
+    distances = _distances(*(losses_of(case, each["loss"][0]) for each in (ours, *gold)))
     found = [replace(each, extra=distances) if each.attack == "loss" else each for each in found]
     return [*found, svc(case)] if case.kind == "image" else found
 
 
-def _distances(ours: Floats, gold: Sequence[Floats]) -> tuple[str, ...]:
-    """How far the forgotten rows' scores lie from Retrain's, and how far two retrained models' lie apart."""
+def _distances(ours: Floats, *gold: Floats) -> tuple[str, ...]:
+    """How far the forgotten rows' losses lie from Retrain's, and how far two retrained models' lie apart."""
     if not gold:
         return ()
     pairs = [(ours, each) for each in gold], [(a, b) for i, a in enumerate(gold) for b in gold[:i]]

@@ -68,11 +68,12 @@ def noisy(module: Module, relative: float, seed: int) -> Module:
 def interpolated(module: Module, other: Module, share: float) -> Module:
     """(1 − share) · θ + share · θ_other, parameter by parameter; buffers are the first model's.
 
+    Under an adapter θ are the weights with it merged, so that the other model may be a plain one.
     Not an attack of its own (who has the original needs none): it shows whether a model lies in the original's
     basin, a small step away from remembering. Raises ValueError for models of other shapes.
     """
-    changed = copy_of(module)
-    ours, theirs = dict(changed.named_parameters()), dict(other.named_parameters())
+    changed = _merged(module)
+    ours, theirs = dict(changed.named_parameters()), dict(_merged(other).named_parameters())
     if {n: p.shape for n, p in ours.items()} != {n: p.shape for n, p in theirs.items()}:
         raise ValueError("the two models have other parameters, expected one architecture")
     for name, weight in ours.items():
@@ -96,12 +97,16 @@ def merged_in_half(module: Module) -> Module:
 
     Of a model without adapter: its weights rounded to bfloat16.
     """
-    changed = copy_of(module)
-    if hasattr(changed, "peft_config"):
-        changed = changed.merge_and_unload()  # type: ignore[operator]
+    changed = _merged(module)
     for weight in changed.parameters():
         weight.data = weight.data.to(torch.bfloat16).to(weight.dtype)
     return changed.eval()
+
+
+def _merged(module: Module) -> Module:
+    """A copy that may be changed, its adapter merged into the weights if it has one."""
+    changed = copy_of(module)
+    return changed.merge_and_unload() if hasattr(changed, "peft_config") else changed  # type: ignore[operator]
 
 
 def _matrices(module: Module) -> list[Tensor]:

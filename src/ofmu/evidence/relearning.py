@@ -17,7 +17,7 @@ from torch.nn import Module
 from ..engine.loop import Diverged
 from ..engine.training import Recipe, training
 from ..tasks import Samples
-from .case import Case, copy_of, halves, loss_scores, some
+from .case import Case, copy_of, halves, loss_scores, losses_of, some
 from .finding import Finding, Pair, judged
 
 On = Literal["forget", "retain", "unrelated"]
@@ -34,14 +34,18 @@ QUESTIONS: dict[On, str] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One model being relearned: at each of `steps` the scores (−loss) of the rows it is not trained on."""
+    """One model being relearned: at each of `steps` the scores (`loss_scores`) of the rows it is not trained on.
+
+    losses: the mean losses of the forget rows among them, in nats.
+    """
 
     steps: tuple[int, ...]
     scores: tuple[Pair, ...]
+    losses: tuple[float, ...]
 
     def recovered(self, level: float) -> int | None:
         """The first looked-at step at which the mean forget loss is at or below `level` nats; None: at none."""
-        found = [step for step, pair in zip(self.steps, self.scores, strict=True) if -pair[0].mean() <= level]
+        found = [step for step, loss in zip(self.steps, self.losses, strict=True) if loss <= level]
         return found[0] if found else None
 
 
@@ -61,7 +65,8 @@ def relearned(case: Case, module: Module, rows: Samples, steps: int, seed: int) 
         if progress.step & (progress.step - 1) == 0 or progress.step == progress.total:
             looks.append(progress.step)
             scores.append(loss_scores(case, changed))
-    return Curve(tuple(looks), tuple(scores))
+    losses = tuple(float(losses_of(case, forget).mean()) for forget, _ in scores)
+    return Curve(tuple(looks), tuple(scores), losses)
 
 
 def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples | None = None) -> Finding:
@@ -86,7 +91,7 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
         gold = [relearned(inner, each, rows, count, case.seed) for each in case.retrains]
         before = None if case.original is None else relearned(inner, case.original, rows, count, case.seed)
     except (ValueError, Diverged) as error:
-        return replace(finding, missing=str(error))
+        return replace(finding, missing=str(error), failed=True)
     last = None if before is None else before.scores[0]  # the control is the original as it is: it needs no lesson
     found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last, case.alike)
     return replace(found, extra=_words(ours, gold, before, len(rows)))
@@ -96,8 +101,7 @@ def _words(ours: Curve, gold: list[Curve], before: Curve | None, rows: int) -> t
     said = [f"trained {ours.steps[-1]} steps on {rows} rows"]
     if not gold or before is None:
         return (*said, "steps to recover need a retrained model and the original")
-    retrained = float(np.mean([-curve.scores[0][0].mean() for curve in gold]))
-    original = float(-before.scores[0][0].mean())
+    retrained, original = float(np.mean([curve.losses[0] for curve in gold])), before.losses[0]
     if original >= retrained:
         return (*said, "the original does not know these rows better than the retrained model: nothing to recover")
     level = (retrained + original) / 2

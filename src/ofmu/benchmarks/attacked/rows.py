@@ -16,7 +16,7 @@ from ...evidence.rows import rows_fingerprint
 from ...evidence.statistics import LEVEL, holm
 from ..tofu_references import kept_json
 
-CODE = 1  # of these rows: raised when they change, so that stored ones are not taken for new ones
+CODE = 2  # of these rows: raised when they change, so that stored ones are not taken for new ones
 Say = Callable[[str], None]
 
 
@@ -106,17 +106,33 @@ def _cell(row: Row, caught: bool) -> str:
 
 def looks(models: Mapping[str, Sequence[Row]]) -> list[str]:
     """A sentence a model: nothing found, found from its answers, or only once it is disturbed or opened."""
-    said = []
-    for name, rows in models.items():
-        caught = detected(rows)
-        families = {row.family for row in rows if row.attack in caught}
-        if not caught:
-            said.append(f"{name}: no attack detects a trace, at the power that ± gives.")
-        elif "membership" in families:
-            said.append(f"{name}: its answers alone give the rows away ({', '.join(caught)}).")
-        else:
-            said.append(f"{name} **only looks forgotten**: {', '.join(caught)} bring the rows back.")
-    return said
+    return [_look(name, [row for row in rows if row.attack in detected(rows)]) for name, rows in models.items()]
+
+
+def _look(name: str, caught: Sequence[Row]) -> str:
+    """What the detections say; only what lies above Retrain brings rows back, and gradients are no answers."""
+    if not caught:
+        return f"{name}: no attack detects a trace, at the power that ± gives."
+    groups: dict[str, list[str]] = {"answers": [], "back": [], "gradients": [], "over": []}
+    for row in caught:
+        groups[_way(row)].append(row.attack)
+    answers, back, gradients, over = (", ".join(names) for names in groups.values())
+    parts = [
+        f"its answers alone give the rows away ({answers})" if answers else "",
+        f"{back} bring the rows back" if back else "",
+        f"{gradients} tells them apart by its weights" if gradients else "",
+        f"{over} show rows that were forgotten too well" if over else "",
+    ]
+    hidden = not answers and bool(back or gradients)
+    return f"{name}{' **only looks forgotten**' if hidden else ''}: {'; '.join(part for part in parts if part)}."
+
+
+def _way(row: Row) -> str:
+    if row.family == "membership" and row.attack != "gradient-norm":
+        return "answers"
+    if row.leak is not None and row.leak < 0:
+        return "over"
+    return "gradients" if row.attack == "gradient-norm" else "back"
 
 
 def reasons(models: Mapping[str, Sequence[Row]]) -> list[str]:
