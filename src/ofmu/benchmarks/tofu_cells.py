@@ -85,11 +85,11 @@ class Bench:
             cell.spent.append(model.spent)
             self.table.seen[name, seed] = seen[name]
             ours.load[name] = model, partial(_loaded, model, setting), seen[name]
-        for other in [self.known[seed - 1]] if seed - 1 in self.known else []:
-            rows = score_rows(
-                setting.task, FLOOR, seed, other.seen[RETRAIN], setting, seen[RETRAIN], seen[ORIGINAL]
-            )
-            cell.rows += rows
+        cell.notes += [f"{name}, seed {seed}: {m.spent.ended}." for name, m in models.items() if m.spent.ended]
+        other = self.known.get(seed - 1)
+        if other is not None and other.models[RETRAIN].key != models[RETRAIN].key:
+            beside = seen[RETRAIN], seen[ORIGINAL]
+            cell.rows += score_rows(setting.task, FLOOR, seed, other.seen[RETRAIN], setting, *beside)
             cell.spent.append(replace(other.models[RETRAIN].spent, method=FLOOR))
         return ours
 

@@ -18,6 +18,7 @@ from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
 from ..engine.trainable import parse_trainable
 from ..errors import UserError
+from ..report.model import ORIGINAL, RETRAIN
 from .tofu_knowledge import general_knowledge
 from .tofu_models import ONE_MINUTE, SCRATCH, SMOL, WHEEL, preset_of
 from .tofu_seen import shown
@@ -33,7 +34,7 @@ class Choice:
     """What was asked for. split, model: see `tofu_split` and `preset_of`; None: authors 198-199, or the
     embedded people for the one-minute model. trainable None: what the model's preset trains. keep: kept
     authors; budget: gradients of a batch that a method may spend (None: the preset's passes over the forget
-    set, and as much of the kept one).
+    set, and as much of the kept one). original, retrain: models that were trained elsewhere (None: trained here).
     """
 
     split: str | None = None
@@ -41,6 +42,8 @@ class Choice:
     trainable: str | None = None
     keep: int | None = None
     budget: float | None = None
+    original: str | None = None
+    retrain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:
         f"{len(split.report.forget)} of them ({split.name})."
     )
     budget = setting.budget if choice.budget is None else choice.budget * preset.batch
-    setting = replace(setting, about=about, budget=float(budget))
+    asked = {ORIGINAL: choice.original, RETRAIN: choice.retrain}
+    given = {name: source for name, source in asked.items() if source is not None}
+    setting = replace(setting, about=about, budget=float(budget), given=given)
     if split.name == PEOPLE:
         return setting, split.development
     knowledge, unknown = general_knowledge()

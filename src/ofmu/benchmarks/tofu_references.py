@@ -19,6 +19,7 @@ from ..losses import token_nll
 from ..report.model import ORIGINAL, RETRAIN
 from .experiment import device_of
 from .study import Spent
+from .tofu_given import kept_top
 from .tofu_setting import Setting
 
 SEEDS = {ORIGINAL: 0, RETRAIN: 777}
@@ -40,9 +41,13 @@ class Reference:
 
 
 def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference:
-    """Original (trained on forget and retain) or Retrain (retain alone), from the store or trained now."""
+    """Original (trained on forget and retain) or Retrain (retain alone): given, from the store, or trained now."""
     records = setting.groups.trained if name == ORIGINAL else list(setting.groups.retain)
     recipe = replace(setting.recipe, seed=seed + SEEDS[name])
+    if name in setting.given:
+        asked = recipe.epochs * len(records)
+        path, spent = kept_top(setting.halves, name, setting.given[name], asked, store)
+        return Reference(path.name, path, spent)
     samples = TextSamples(records, setting.encoder)
 
     def make(folder: Path) -> None:

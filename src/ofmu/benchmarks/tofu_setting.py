@@ -15,6 +15,7 @@ from ..engine.models import LoadedModel
 from ..engine.store import Store
 from ..engine.training import Recipe
 from ..methods import build_method
+from ..report.model import ORIGINAL
 from ..tasks import Method, Samples
 from .settings import with_values
 from .text_scores import TextParts, text_parts
@@ -31,6 +32,7 @@ class Setting:
     makes an untrained model from a seed, where the model is not a pretrained one. general: what model utility
     asks besides the kept questions, real_authors and world_facts (empty: it is not measured). knowledge: general
     questions with choices; unknown: why there are none, where they were looked for ("": they do not apply).
+    given: references that are loaded instead of trained, by name: a directory or hub id.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Setting:
     general: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     knowledge: Sequence[ChoiceQuestion] = ()
     unknown: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -70,8 +73,10 @@ class Setting:
         return self.spec.startswith("lora")
 
     def on(self, groups: Groups) -> Setting:
-        """The same with other people."""
-        return replace(self, groups=groups)
+        """The same with other people; a given original serves them too where it was trained on the same."""
+        alike = [r.id for r in groups.trained] == [r.id for r in self.groups.trained]
+        given = {name: source for name, source in self.given.items() if name == ORIGINAL and alike}
+        return replace(self, groups=groups, given=given)
 
     def method(self, name: str) -> Method:
         """A method with its preset for this model."""

@@ -101,7 +101,8 @@ def tofu(options: TofuOptions) -> int:
         return DONE
     names = USUAL if options.methods is None else method_names(options.methods)
     plan = Plan(names, options.seeds, options.trials, _command(options))
-    choice = Choice(options.split, options.model, options.trainable, options.keep, options.budget)
+    asked = options.split, options.model, options.trainable, options.keep, options.budget
+    choice = Choice(*asked, options.original, options.retrain)
     _write(options.out, run_tofu(options.out, choice, plan, note, options.store))
     return DONE
 

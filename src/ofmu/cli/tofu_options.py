@@ -24,6 +24,21 @@ class TofuOptions:
             "a directory or a hub id. Llama-2-7b, Llama-3, Qwen2.5 and Phi take their published settings.",
         ),
     ] = "smollm2-135m"
+    original: Annotated[
+        str | None,
+        Parameter(
+            group=MODEL,
+            help="A directory or hub id: the model fine-tuned on all, such as a published one, instead of "
+            "training it. Tuning takes it too where it was trained on the same people.",
+        ),
+    ] = None
+    retrain: Annotated[
+        str | None,
+        Parameter(
+            group=MODEL,
+            help="A directory or hub id: the model fine-tuned on the kept people alone, instead of training it.",
+        ),
+    ] = None
     trainable: Annotated[
         str | None,
         Parameter(
