@@ -85,6 +85,8 @@ def test_scores_hold_truth_ratio_and_distances_to_retrain(finished):
     metrics = {row["metric"] for row in rows(finished) if row["method"] == "OFMU"}
     assert {"forget_nll", "retain_prob", "unseen_prob", "truth_ratio", "ks_p", "nll_error"} <= metrics
     assert {"extraction_strength", "exact_memorization", "min_k_plus_plus_auc"} <= metrics
+    found = [row for row in rows(finished) if row["metric"] == "min_k_plus_plus_auc"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in found)
 
 
 def test_without_a_retrain_nothing_is_said_of_one_and_nothing_twice(world, tmp_path):

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from ofmu.metrics import reference_free
@@ -36,6 +37,17 @@ def test_reference_free_by_hand():
         "heldout_change": False,
     }
     assert {score.unit for score in scores.values()} == {"nats"}
+
+
+def test_the_distance_from_the_unseen_level_has_an_interval_of_both_sets():
+    draw = np.random.default_rng(0)
+    forget, heldout = draw.normal(3, 0.5, 80), draw.normal(2, 0.2, 200)
+    scores = reference_free(forget, forget, heldout, heldout, [0.1], [0.2])
+    found = scores["forget_over_unseen"]
+    assert found.interval[0] < found.value < found.interval[1]
+    assert found.interval[1] - found.interval[0] == pytest.approx(2 * 1.96 * found.spread, rel=0.15)
+    single = reference_free(**BEFORE_AND_AFTER | {"forget_before": [1.0], "forget_after": [1.0]})
+    assert single["forget_over_unseen"].interval is None
 
 
 def test_over_forgetting_is_positive():

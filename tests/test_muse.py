@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ofmu import metrics
-from ofmu.attacks import auc_with_error
 from ofmu.benchmarks.answering import continued
 from ofmu.benchmarks.muse import MuseView, answer_of, muse_rows, request_rows, view_muse
 from ofmu.cli.main import run
@@ -137,7 +136,7 @@ def test_prompts_and_numbers_are_those_of_the_paper(folder, loaded):
             true = [min(0.0, float(log_p[i, token])) for i, token in enumerate(ids[1:])]
             scores.append(metrics.min_k(true, 0.4))
         lowest.append(np.array(scores))
-    assert view.auc == pytest.approx(auc_with_error(*lowest)[0])
+    assert [view.attacked.tolist(), view.unseen.tolist()] == [pytest.approx(each) for each in lowest]
 
 
 @pytest.mark.parametrize(("text", "answer"), [("Rome.\n\nQ", "Rome."), ("a\nQuestion: b", "a"), ("x y", "x y")])
@@ -145,12 +144,13 @@ def test_an_answer_ends_where_the_model_asks_itself(text, answer):
     assert answer_of(text) == answer
 
 
-def seen(verbmem, forget, retain, auc):
-    return MuseView(np.array(verbmem), np.array(forget), np.array(retain), auc, 2)
+def seen(verbmem, forget, retain, members):
+    return MuseView(*map(np.array, (verbmem, forget, retain, members, [1.0, 2.0, 3.0, 4.0, 5.0])))
 
 
 def test_rows_by_hand():
-    ours, gold = seen([0.5, 1.0], [0.2], [0.4, 0.8], 0.6), seen([0.0, 0.5], [0.1], [1.0, 1.0], 0.5)
+    # of ten pairs six, five and all are found: AUC .6, .5 and 1
+    ours, gold = seen([0.5, 1.0], [0.2], [0.4, 0.8], [3.5, 3.5]), seen([0.0, 0.5], [0.1], [1.0, 1.0], [2.5, 3.5])
     rows = {row.metric: row for row in muse_rows("t", "Model", 0, ours, gold)}
     assert {name: round(row.value, 9) for name, row in rows.items()} == {
         "verbmem_forget": 75,
@@ -160,7 +160,7 @@ def test_rows_by_hand():
     }
     assert rows["knowmem_retain"].higher_is_better is True
     assert "--retrain" in {row.metric: row for row in muse_rows("t", "M", 0, ours, None)}["privleak"].missing
-    surely = muse_rows("t", "M", 0, ours, seen([0.0, 0.5], [0.1], [1.0, 1.0], 1.0))
+    surely = muse_rows("t", "M", 0, ours, seen([0.0, 0.5], [0.1], [1.0, 1.0], [8.0, 9.0]))
     assert "expected less" in surely[-1].missing
     later = request_rows("t, scal", "M", 0, [gold, ours])
     assert [(row.task, row.metric, round(row.value, 9)) for row in later] == [

@@ -115,7 +115,10 @@ def test_variance_and_utility_loss_by_hand():
     assert rows["probe: direct", "utility_loss"].value == pytest.approx(50)
     assert rows["probe: reversed", "utility_loss"].value == pytest.approx(25)
     assert rows["all probes", "utility_loss"].value == pytest.approx(37.5)
-    assert rows["all probes", "ks_p_variance"].n == 2
+    assert (rows["all probes", "utility_loss"].low, rows["all probes", "utility_loss"].high) == (25, 50)
+    variance = rows["all probes", "ks_p_variance"]
+    assert (variance.n, variance.low) == (2, 0)  # of two kinds a draw may have one twice
+    assert variance.high == pytest.approx(variance.value)
     assert rows["probe: direct", "forget_rouge_l"].value == 0.75
     assert quality_variance({"direct": ours["direct"]}, gold).missing
     assert metrics.forget_quality([1.0, 2.0], [3.0, 4.0]).p == pytest.approx(1 / 3)

@@ -13,13 +13,13 @@ from typing import Any
 
 from torch.nn import Module
 
-from ..attacks import auc_with_error
 from ..data.encode import Encoder, TextSamples
 from ..data.muse import Muse, Pairs
-from ..metrics import Score, knowledge_rouge, mean_score, privleak, verbatim_rouge
+from ..metrics import Score, knowledge_rouge, mean_score, verbatim_rouge
 from ..metrics._checks import Floats
 from ..report.model import ScoreRow
 from .answering import continued
+from .auc import privleak_score
 from .rows import score_row
 from .token_pass import token_scores
 
@@ -31,13 +31,16 @@ NO_RETRAIN = "needs --retrain: the model trained without the forgotten texts"
 
 @dataclass(frozen=True)
 class MuseView:
-    """One number a sample, [n] in [0, 1]: ROUGE-L F1 of continuations and answers; and the attack's AUC on D_f."""
+    """One number a sample: ROUGE-L F1 of continuations and answers, [n] in [0, 1]; and what the attack sees.
+
+    attacked: [n], unseen: [m]: Min-40% of D_f and of held-out text, in nats per token; high for members.
+    """
 
     verbmem: Floats
     forget_knowledge: Floats
     retain_knowledge: Floats
-    auc: float
-    attacked: int
+    attacked: Floats
+    unseen: Floats
 
 
 def view_muse(
@@ -51,8 +54,7 @@ def view_muse(
     retain = _knowledge(model, encoder, muse.retain_qa, muse.retain_examples, batch)
     say("privacy leakage")
     found = [token_scores(model, TextSamples(part, encoder), MIN_K, 1) for part in (muse.forget, muse.holdout)]
-    auc, _ = auc_with_error(found[0].min_k, found[1].min_k)
-    return MuseView(verbmem, forget, retain, auc, len(muse.forget))
+    return MuseView(verbmem, forget, retain, found[0].min_k, found[1].min_k)
 
 
 def muse_rows(task: str, method: str, seed: int, view: MuseView, retrain: MuseView | None) -> list[ScoreRow]:
@@ -86,7 +88,7 @@ def _privacy(view: MuseView, retrain: MuseView | None) -> Score:
     if retrain is None:
         return Score(None, 0, missing=NO_RETRAIN, unit="%")
     try:
-        return Score(privleak(view.auc, retrain.auc), view.attacked, unit="%")
+        return privleak_score((view.attacked, view.unseen), (retrain.attacked, retrain.unseen))
     except ValueError as error:
         return Score(None, 0, missing=str(error), unit="%")
 

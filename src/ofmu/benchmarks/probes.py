@@ -10,7 +10,15 @@ from torch.nn import Module
 
 from ..data.encode import Encoder
 from ..data.records import Record
-from ..metrics import Score, answer_probability, forget_quality, mean_score, rouge_l_recall
+from ..metrics import (
+    Score,
+    answer_probability,
+    bootstrap,
+    bootstrap_groups,
+    forget_quality,
+    mean_score,
+    rouge_l_recall,
+)
 from ..metrics._checks import Floats
 from ..report.model import ScoreRow
 from .answering import answer
@@ -63,9 +71,9 @@ def probe_rows(
     """Per kind of probe the scores of `text_rows`, ROUGE and the loss of utility; then over all kinds.
 
     utility_loss: 100 · mean (P of the original − P) on kept facts, in points, paired by question, needs the
-    original; overall its mean over kinds. A ratio would be noise where the original cannot answer either.
-    ks_p_variance: Σ (p_k − p̄)² / (K − 1) of the forget qualities p_k, needs Retrain; 0: as near to Retrain
-    whichever way the model is asked.
+    original; overall its mean over kinds, its interval from questions redrawn within each. A ratio would be noise
+    where the original cannot answer either. ks_p_variance: Σ (p_k − p̄)² / (K − 1) of the forget qualities p_k,
+    needs Retrain; 0: as near to Retrain whichever way the model is asked.
     """
     rows: list[ScoreRow] = []
     for kind, view in views.items():
@@ -76,8 +84,7 @@ def probe_rows(
         if original is not None:
             rows.append(score_row(task, method, seed, "utility_loss", _utility_loss(view, original[kind])))
     if original is not None:
-        losses = [_utility_loss(view, original[kind]).value or 0.0 for kind, view in views.items()]
-        overall = Score(float(np.mean(losses)), len(losses), higher_is_better=False, unit="points")
+        overall = _overall([_lost(view, original[kind]) for kind, view in views.items()])
         rows.append(score_row(OVERALL, method, seed, "utility_loss", overall))
     if retrain is not None and retrain is not views:
         rows.append(score_row(OVERALL, method, seed, "ks_p_variance", quality_variance(views, retrain)))
@@ -87,15 +94,35 @@ def probe_rows(
 def quality_variance(views: Mapping[str, ProbeView], retrain: Mapping[str, ProbeView]) -> Score:
     """The variance over kinds of probe of the forget quality (KS p of the truth ratios); missing for one kind.
 
-    It has no direction by itself: a model that is far from Retrain however one asks has a variance of 0 too.
+    The interval is of redrawn kinds: redrawn questions give no p-value, as redrawing makes two equal samples look
+    different. It has no direction by itself: a model that is far from Retrain however one asks has a variance of 0
+    too.
     """
     pairs = [(view.text.ratio, retrain[kind].text.ratio) for kind, view in views.items()]
     found = [forget_quality(ours, gold).p for ours, gold in pairs if ours is not None and gold is not None]
     if len(found) < 2:
         return Score(None, 0, missing=f"{len(found)} kinds of probe have a forget quality")
-    return Score(float(np.var(found, ddof=1)), len(found))
+    interval = bootstrap(found, lambda drawn: float(np.var(drawn, ddof=1)), 0)
+    return Score(float(np.var(found, ddof=1)), len(found), interval=interval)
 
 
 def _utility_loss(view: ProbeView, original: ProbeView) -> Score:
+    return mean_score(_lost(view, original), "points", False)
+
+
+def _lost(view: ProbeView, original: ProbeView) -> Floats:
+    """[n]: points of probability that each kept answer lost."""
     now, before = (answer_probability(each.text.losses["retain"]) for each in (view, original))
-    return mean_score(100 * (before - now), "points", False)
+    lost: Floats = 100 * (before - now)
+    return lost
+
+
+def _overall(lost: Sequence[Floats]) -> Score:
+    """The mean over kinds of the mean of each, n the number of kinds."""
+
+    def of(drawn: Sequence[Floats]) -> float:
+        return float(np.mean([each.mean() for each in drawn]))
+
+    return Score(
+        of(lost), len(lost), higher_is_better=False, unit="points", interval=bootstrap_groups(lost, of, 0)
+    )

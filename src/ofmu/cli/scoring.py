@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch.nn import Module
 
-from ofmu.attacks import auc_with_error, threshold_attack
+from ofmu.attacks import threshold_attack
+from ofmu.benchmarks.auc import auc_score
 from ofmu.benchmarks.image_scores import ImageParts, ImageView, image_rows, view_image
 from ofmu.benchmarks.rows import score_row
 from ofmu.benchmarks.text_scores import TextParts, TextView, text_rows
@@ -150,8 +151,8 @@ def _token_rows(view: View) -> dict[str, Score]:
     forget = view.tokens["forget"]
     found = {name: metric(forget) for name, metric in FORGET_METRICS.items()}
     if "heldout" in view.tokens:
-        auc, _ = auc_with_error(forget.min_k_plus_plus, view.tokens["heldout"].min_k_plus_plus)
-        found["min_k_plus_plus_auc"] = Score(auc, len(forget.loss))
+        heldout = view.tokens["heldout"]
+        found["min_k_plus_plus_auc"] = auc_score(forget.min_k_plus_plus, heldout.min_k_plus_plus)
     return found
 
 
@@ -181,8 +182,8 @@ def _reference_free(task: str, method: str, seed: int, view: View, before: View)
         scores = reference_free(*pairs)
         found["forget_over_unseen"] = scores["forget_over_unseen"]
         try:
-            attack = threshold_attack(view.losses["forget"], view.losses["heldout"])
-            found["attack_auc"] = Score(attack.auc, attack.n_forget)
+            threshold_attack(view.losses["forget"], view.losses["heldout"])  # refuses what cannot be attacked
+            found["attack_auc"] = auc_score(-view.losses["forget"], -view.losses["heldout"])
         except ValueError as error:
             found["attack_auc"] = Score(None, 0, missing=str(error))
     return [score_row(task, method, seed, name, value) for name, value in found.items()]

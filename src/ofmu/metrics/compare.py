@@ -7,7 +7,7 @@ import math
 from numpy.typing import ArrayLike
 
 from ofmu.metrics._checks import Floats, same_length, vector
-from ofmu.metrics.score import STANDARD_ERROR, Score, mean_and_spread, mean_score
+from ofmu.metrics.score import STANDARD_ERROR, Score, bootstrap_groups, mean_and_spread, mean_score
 
 UNIT = "nats"
 
@@ -28,9 +28,10 @@ def reference_free(
     - "forget_change", "retain_change", "heldout_change": mean of after − before, paired by sample. Lower is
       better for retain and held-out data; forgetting should only go as far as the unseen level.
 
-    Losses ≥ 0 in nats (text: per token). Differences of two sets have the standard error √(se² + se²). A mean
-    can match while samples do not: add a membership attack of forget against held-out losses. Raises
-    ValueError, naming the argument, for nan, empty or negative losses and for pairs of different lengths.
+    Losses ≥ 0 in nats (text: per token). Differences of two sets have the standard error √(se² + se²), and a 95 %
+    bootstrap interval for which each set is redrawn by itself. A mean can match while samples do not: add a
+    membership attack of forget against held-out losses. Raises ValueError, naming the argument, for nan, empty or
+    negative losses and for pairs of different lengths.
     """
     pairs = {
         "forget": _pair("forget", forget_before, forget_after),
@@ -57,5 +58,7 @@ def _difference(forget: Floats, heldout: Floats) -> Score:
     """Mean forget loss − mean held-out loss, two independent sets."""
     (mean_f, error_f), (mean_h, error_h) = mean_and_spread(forget), mean_and_spread(heldout)
     error = None if error_f is None or error_h is None else math.hypot(error_f, error_h)
-    kind = None if error is None else STANDARD_ERROR
-    return Score(mean_f - mean_h, len(forget), error, kind, None, UNIT)
+    kind, interval = None if error is None else STANDARD_ERROR, None
+    if error is not None:
+        interval = bootstrap_groups([forget, heldout], lambda drawn: drawn[0].mean() - drawn[1].mean(), 0)
+    return Score(mean_f - mean_h, len(forget), error, kind, None, UNIT, interval=interval)
