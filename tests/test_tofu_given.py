@@ -69,8 +69,6 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
     given = replace(setting(), given={ORIGINAL: str(tmp_path / "lower")})
     with pytest.raises(UserError, match="other weights below the part that references train"):
         reference(given, ORIGINAL, 0, Store(tmp_path / "s"))
-    from ofmu.benchmarks.tofu_choice import one_minute
-    from tofu_world import SMALL
 
     (tmp_path / "wide").mkdir()
     save_model(one_minute({**SMALL, "intermediate_size": 96}), tmp_path / "wide")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch.nn import Module
 
@@ -23,7 +24,8 @@ from .tofu_runs import restored, seen_reference, seen_run, unlearned
 from .tofu_seen import Seen, questions
 from .tofu_setting import Setting
 from .tofu_tables import Table, intervals
-from .tofu_utility import utility_row
+from .tofu_utility import utility_parts, utility_row
+from .tofu_written import write_logs
 
 SHOWN = 4  # answers on the page
 Load = Callable[[], tuple[Module, bool]]
@@ -40,7 +42,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Bench:
-    """A table that grows, and what it is made with.
+    """A table that grows, and what it is made with; beside it the logs of the public tools (`tofu_written`).
 
     missing: what the plan's command makes besides, in words; the file names it.
     """
@@ -84,6 +86,7 @@ class Bench:
             cell.rows += score_rows(setting.task, name, seed, seen[name], setting, gold, seen[ORIGINAL])
             cell.spent.append(model.spent)
             self.table.seen[name, seed] = seen[name]
+            self._logs(name, seed, seen[name])
             ours.load[name] = model, partial(_loaded, model, setting), seen[name]
         cell.notes += [f"{name}, seed {seed}: {m.spent.ended}." for name, m in models.items() if m.spent.ended]
         other = self.known.get(seed - 1)
@@ -112,6 +115,7 @@ class Bench:
             setting.task, shown_as, seed, seen, setting, ours.seen[RETRAIN], ours.seen[ORIGINAL]
         )
         self.table.seen[shown_as, seed] = seen
+        self._logs(shown_as, seed, seen)
         ours.load[shown_as] = run.model, lambda: (restored(run, setting, original), setting.through_top), seen
         if run.spent.ended != "the budget is spent":
             cell.notes.append(f"{shown_as}, seed {seed}: ended because {run.spent.ended}.")
@@ -133,8 +137,14 @@ class Bench:
         """The model utility of every model of a seed."""
         for name, (model, load, seen) in self.known[seed].load.items():
             self.say(f"{name}, seed {seed}: model utility")
-            row = utility_row(self.setting.task, name, seed, model, load, seen, self.setting, self.store)
-            self.table.cells[seed].rows.append(row)
+            found = utility_parts(model, load, seen, self.setting, self.store)
+            self.table.cells[seed].rows.append(utility_row(self.setting.task, name, seed, found))
+            self._logs(name, seed, seen, found)
+
+    def _logs(self, name: str, seed: int, seen: Seen, utility: Mapping[str, Any] | None = None) -> None:
+        """The layouts of the public tools, in out/logs: again where the model utility has come."""
+        retrain = None if name == RETRAIN else self.known[seed].seen[RETRAIN]
+        write_logs(self.out, name, seed, seen, self.setting, retrain, utility)
 
     def knowledge(self, seed: int) -> None:
         """General knowledge of every model of a seed, and what it lost of the original's."""

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 
-from ..attacks import auc_with_error
 from ..data.records import Record
 from ..metrics import (
     Score,
@@ -23,6 +22,7 @@ from ..metrics import (
     unseen_damage,
 )
 from ..report.model import ScoreRow
+from .auc import auc_score
 from .tofu_objective import objective
 from .tofu_seen import Floats, Seen, questions
 from .tofu_setting import Setting
@@ -86,7 +86,7 @@ def score_rows(
         metric: partial(mean_score, values, "", None) for metric, values in found.items()
     }
     members, others = (seen.tokens[part]["min_k_plus_plus"] for part in ("forget", "unseen"))
-    of["min_k_plus_plus_auc"] = lambda: _auc(members, others)
+    of["min_k_plus_plus_auc"] = lambda: auc_score(members, others)
     before, now = (answer_probability(each.losses["unseen"]) for each in (original, seen))
     of["unseen_damage"] = lambda: unseen_damage(now, before)
     texts = [text.split() for part in seen.said.values() for text in part]
@@ -123,13 +123,6 @@ def _row(task: str, name: str, seed: int, metric: str, of: Callable[[], Score]) 
 def _added(metric: str, seen: Seen, setting: Setting) -> Score:
     """A metric that was added to the dict."""
     return FORGET_METRICS[metric](seen.forgotten(setting))
-
-
-def _auc(members: Floats, others: Floats) -> Score:
-    def of(drawn: Sequence[Floats]) -> float:
-        return auc_with_error(drawn[0], drawn[1])[0]
-
-    return Score(of([members, others]), len(members), interval=bootstrap_groups([members, others], of, 0))
 
 
 def _ratio(found: Mapping[str, Floats]) -> Floats:

@@ -35,21 +35,15 @@ from .tofu_seen import Seen, questions
 from .tofu_setting import Setting
 
 
-def utility_row(
-    task: str,
-    method: str,
-    seed: int,
-    model: Reference,
-    load: Callable[[], tuple[Module, bool]],
-    seen: Seen,
-    setting: Setting,
-    store: Store,
-) -> ScoreRow:
-    """The model utility, from the store or measured now; load: the model, and whether it is an upper part.
+def utility_parts(
+    model: Reference, load: Callable[[], tuple[Module, bool]], seen: Seen, setting: Setting, store: Store
+) -> dict[str, Any]:
+    """The parts of a model's utility, from the store or measured now; load: the model, and whether it is an upper
+    part.
 
-    Probability, ROUGE-L recall and truth ratio (form "utility") on the kept questions and on `setting.general`;
-    n is the number of questions behind the least of the nine parts. All wrong answers are taken, as many as a set
-    has (TOFU: five of the kept questions, three of the others). Source: Maini et al. 2024.
+    {"parts": the nine means, "n": the questions behind the least of them, "questions": of each set, [n, 3]}:
+    probability, ROUGE-L recall and truth ratio (form "utility") on the kept questions and on `setting.general`.
+    All wrong answers are taken, as many as a set has (TOFU: five of the kept questions, three of the others).
     """
     groups = {"retain": setting.groups.asked, **setting.general}
     parts = {
@@ -59,10 +53,16 @@ def utility_row(
         "asked": {name: ids_fingerprint([record.id for record in records]) for name, records in groups.items()},
         "sizes": ["all", setting.preset.generated, setting.preset.longest],
     }
-    _, found = kept_json(store, parts, lambda _: _measured(*load(), seen, setting, store), f"utility, {method}")
+    _, found = kept_json(store, parts, lambda _: _measured(*load(), seen, setting, store), "model utility")
+    made: dict[str, Any] = found
+    return made
+
+
+def utility_row(task: str, method: str, seed: int, found: Mapping[str, Any]) -> ScoreRow:
+    """The model utility of these parts. Source: Maini et al. 2024."""
     value = model_utility(found["parts"]).value
     assert value is not None  # a harmonic mean of nine numbers
-    low, high = _interval(found.get("questions")) or (None, None)  # earlier versions kept the means alone
+    low, high = _interval(found["questions"]) or (None, None)
     return ScoreRow(task, method, seed, "model_utility", value, found["n"], True, None, low, high)
 
 
@@ -112,10 +112,8 @@ def _means(tables: Sequence[np.ndarray]) -> np.ndarray:
         return np.concatenate([np.nansum(table, axis=0) / (~np.isnan(table)).sum(axis=0) for table in tables])
 
 
-def _interval(tables: Mapping[str, Sequence[Sequence[float | None]]] | None) -> tuple[float, float] | None:
+def _interval(tables: Mapping[str, Sequence[Sequence[float | None]]]) -> tuple[float, float] | None:
     """95 % bootstrap: questions are redrawn within each set, with all three numbers of a question together."""
-    if tables is None:
-        return None
     groups = [np.array(table, dtype=np.float64) for table in tables.values()]
     with suppress(ValueError):  # so few answers that a draw has none
         return bootstrap_groups(groups, lambda drawn: harmonic(_means(drawn)), 0)
