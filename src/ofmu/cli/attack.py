@@ -16,7 +16,7 @@ from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import with_shadows
 from ofmu.cli.config import environment
-from ofmu.cli.evidence import gather, plain, rows, section, tested
+from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
 from ofmu.cli.loading import check_alike, check_finite, model_path
@@ -132,9 +132,6 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
     out.mkdir(parents=True, exist_ok=True)
     scores = rows(task, NAME, options.seed, evidence)
     write_scores(out / "evidence.json", scores, {"evidence": plain(evidence, outcomes)})
-    words = [
-        f"{evidence.forget} rows were to be forgotten; {evidence.heldout} unseen rows are compared with them."
-    ]
     page = Page(
         f"Attacks: {task}",
         {
@@ -144,7 +141,7 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
             "Held out": str(options.heldout),
         },
         evidence.verdict,
-        [TaskSection(task, words[0], scores)],
+        [TaskSection(task, evidence.rows, scores)],
         environment(),
         _command(options),
         config=json.dumps(asdict(options), indent=1, ensure_ascii=False),
@@ -179,9 +176,10 @@ def _print(evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
     for line in lines:
         table.add_row(line.attack, line.model, line.retrain, line.original, line.p, line.verdict)
     Console().print(table)
-    for line in lines:
-        if line.words:
-            print(f"{line.attack}: {line.words}")
+    for found, line in zip(evidence.findings, lines, strict=True):
+        words = "; ".join(part for part in (short_rates(found), line.words) if part)
+        if words:
+            print(f"{line.attack}: {words}")
     print("\n".join(evidence.verdict))
     for outcome in outcomes:
         print(f"Gate {outcome.words}")
