@@ -72,6 +72,7 @@ def _case(options: AttackOptions) -> Case:
         data=options.data,
         forget_ids=options.forget_ids,
         forget_where=options.forget_where,
+        unrelated=options.unrelated,
     )
     if options.heldout is None:
         raise UserError(
@@ -87,7 +88,8 @@ def _case(options: AttackOptions) -> Case:
     original = None if options.original is None else _like(loaded, options.original, "--original")
     trained = options.original or options.model
     case = case_of(loaded, request, retrains, original, trained, options.base, options.seed)
-    return with_probes(with_shadows(replace(case, alike=options.alike), options), options.probes)
+    case = replace(case, alike=options.alike, unrelated=request.unrelated)
+    return with_probes(with_shadows(case, options), options.probes)
 
 
 def case_of(
@@ -177,9 +179,9 @@ def _print(evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
         table.add_row(line.attack, line.model, line.retrain, line.original, line.p, line.verdict)
     Console().print(table)
     for found, line in zip(evidence.findings, lines, strict=True):
-        words = "; ".join(part for part in (short_rates(found), line.words) if part)
-        if words:
-            print(f"{line.attack}: {words}")
+        said = "; ".join(part for part in (short_rates(found), line.words) if part)
+        if said:
+            print(f"{line.attack}: {said}")
     print("\n".join(evidence.verdict))
     for outcome in outcomes:
         print(f"Gate {outcome.words}")
