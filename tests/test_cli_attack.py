@@ -3,9 +3,10 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from cli_world import World, image_world, text_world
+from cli_world import World, image_world, text_world, write_images
 from ofmu.cli import attack_probes
 from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import unlearning_of
@@ -49,6 +50,16 @@ def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, cap
     assert "relearn: not asked for" in page
     stored = json.loads((out / "evidence.json").read_text())
     assert {row["method"] for row in stored["rows"]} == {"Unlearned", "Retrain", "Original"}
+
+
+def test_relearning_trains_on_unrelated_rows_where_they_are_given(world, tmp_path, capsys):
+    file = write_images(tmp_path / "other.parquet", np.zeros((5, 8, 8), dtype=np.uint8) + 7, [0, 1, 2, 0, 1])
+    assert run(words(world, "--attacks", "relearn", "--unrelated", str(file), "--json")) == 0
+    found = {each["attack"]: each for each in json.loads(capsys.readouterr().out)["findings"]}["relearn-unrelated"]
+    assert found["extra"][0].endswith("on 5 rows")
+    assert found["model"]["n_heldout"] == 30  # all of them: none is trained on
+    assert run(words(world, "--unrelated", str(world.files["retain"]))) == 2
+    assert "--unrelated: 72 rows are in the retain set too" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_budget_leaves_attacks_out_and_a_gate_that_was_not_run_is_missed(world, capsys):

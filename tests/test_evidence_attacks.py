@@ -20,6 +20,7 @@ from ofmu.evidence.outcome import evidence_of, power_words
 from ofmu.evidence.perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
 from ofmu.evidence.plan import ATTACKS, choose, run
 from ofmu.evidence.relearning import relearning
+from ofmu.evidence.statistics import samples_needed
 from ofmu.losses import class_nll
 from ofmu.tasks import TensorSamples
 from small import images, net
@@ -234,6 +235,17 @@ def test_power_is_said_beforehand():
     said = power_words(40, 200)
     assert "AUC of 0.641" in said[0]
     assert any("0.1% is not resolvable" in line for line in said)
+    assert f"AUC of 0.55 would take {samples_needed(0.55):,} forgotten rows" in said[1]
+    assert not any("would take" in line for line in power_words(2000, 2000))
+
+
+def test_rows_that_were_not_looked_at_are_counted(world):
+    parts, models = world
+    few = evidence_of(Case("image", models["third"], parts), choose(case_of(world, "third"), ["mia"]), [])
+    assert few.rows == "60 rows were to be forgotten; 80 unseen rows are compared with them."
+    many = Parts(rows(2500, 1), parts.retain, parts.heldout)
+    found = evidence_of(Case("image", models["third"], many), choose(case_of(world, "third"), ["mia"]), [])
+    assert found.rows.startswith("2,500 rows were to be forgotten (2,000 of them attacked); 80 unseen rows are")
 
 
 def test_rounding_by_hand():

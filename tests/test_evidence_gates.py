@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
+from ofmu.cli import evidence as shown_as
 from ofmu.evidence.finding import Finding, compared, corrected, judged
 from ofmu.evidence.gates import NOTHING, Gate, decide
 
@@ -121,3 +122,16 @@ def test_an_original_that_lies_below_retrain_is_no_control():
     assert found.verdict == "blind"
     assert judged(ASKED, drawn(0), [], drawn(2, -2.0)).verdict == "blind"
     assert judged(ASKED, drawn(0), [], drawn(2, 2.0)).verdict == "not detected"
+
+
+def test_rates_at_low_false_alarms_stand_beside_retrains():
+    found = judged(ASKED, drawn(0, 2.0), [drawn(1)], None, alike=True)
+    ours, gold = found.model, found.retrains[0]
+    assert ours is not None
+    shown = shown_as.tested(found).rates.partition(" Retrained: ")
+    assert f"{ours.remembered[0].tpr:.1%}" in shown[0]
+    assert f"{gold.remembered[0].tpr:.1%}" in shown[2]
+    expected = f"finds {ours.remembered[0].tpr:.1%} (retrained {gold.remembered[0].tpr:.1%}) at 1.0% false alarms"
+    assert shown_as.short_rates(found) == expected  # 400 unseen rows resolve no 0.1 %
+    assert shown_as.short_rates(judged(ASKED, drawn(0, n=50), [], None)) == ""
+    assert "Retrained" not in shown_as.tested(judged(ASKED, drawn(0), [], None)).rates

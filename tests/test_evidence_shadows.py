@@ -1,6 +1,7 @@
 """Shadows: trained once, kept in the store, made in parallel; and what U-LiRA, LiRA and RMIA find with them."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from ofmu.engine.training import Recipe, trained
 from ofmu.evidence import ensembles
 from ofmu.evidence import shadows as module
 from ofmu.evidence.case import Case
-from ofmu.evidence.ensembles import against_retrained, against_unlearned, design, margins_apart
+from ofmu.evidence.ensembles import against_retrained, against_unlearned, design, klom_finding, margins_apart
 from ofmu.evidence.plan import choose, run
+from ofmu.evidence.relabelled import relabelled
 from ofmu.evidence.rows import joined, rows_fingerprint, whole
 from ofmu.evidence.shadows import Setup, Unlearning, scores_of, shadow_scores
 from ofmu.losses import class_nll
@@ -102,6 +104,25 @@ def test_klom_sees_both_sides_and_uses_the_retrained_models_that_are_there(case,
     assert asked[0] == asked[2]  # what LiRA trains is not trained again
     assert asked[1][0]["rows"]["forget"] == rows_fingerprint(case.forget)
     assert "nothing says how" in str(margins_apart(replace(case, recipe=None))[0].missing)
+
+
+def test_klom_raises_no_alarm_over_shifts_that_whole_models_share(monkeypatch):
+    """Each model moves its rows as a whole, and the harder forgotten ones more: retrained models on both sides."""
+    monkeypatch.setattr(ensembles, "relabelled", partial(relabelled, draws=59))
+    rng, alarms = np.random.default_rng(7), 0
+    weights = np.r_[np.full(30, 2.0), np.ones(40)]
+    for _ in range(40):
+        ours, gold = (rng.normal(size=(8, 70)) + rng.normal(0, 2, (8, 1)) * weights for _ in range(2))
+        found = klom_finding(ours, gold, ours, 30)
+        alarms += found.p is not None and found.p < 0.05
+    assert alarms <= 4  # twice the level; of the rows' own test 43 % were
+
+
+def test_few_models_are_relabelled_in_every_way():
+    ours, gold = np.array([[5.0], [6.0]]), np.array([[1.0], [2.0]])
+    found = relabelled(lambda a, b: float(a.mean() - b.mean()), ours, gold)
+    assert (found.value, found.p, found.retrains) == (4.0, pytest.approx(2 / 6), 2)
+    assert found.error == pytest.approx(np.std([4, -4, 1, -1, 0, 0]))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.attack_probes import with_probes
 from ofmu.cli.attack_shadows import with_shadows
 from ofmu.cli.config import environment
-from ofmu.cli.evidence import gather, plain, rows, section, tested
+from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
 from ofmu.cli.loading import check_alike, check_finite, model_path
@@ -72,6 +72,7 @@ def _case(options: AttackOptions) -> Case:
         data=options.data,
         forget_ids=options.forget_ids,
         forget_where=options.forget_where,
+        unrelated=options.unrelated,
     )
     if options.heldout is None:
         raise UserError(
@@ -87,7 +88,8 @@ def _case(options: AttackOptions) -> Case:
     original = None if options.original is None else _like(loaded, options.original, "--original")
     trained = options.original or options.model
     case = case_of(loaded, request, retrains, original, trained, options.base, options.seed)
-    return with_probes(with_shadows(replace(case, alike=options.alike), options), options.probes)
+    case = replace(case, alike=options.alike, unrelated=request.unrelated)
+    return with_probes(with_shadows(case, options), options.probes)
 
 
 def case_of(
@@ -132,9 +134,6 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
     out.mkdir(parents=True, exist_ok=True)
     scores = rows(task, NAME, options.seed, evidence)
     write_scores(out / "evidence.json", scores, {"evidence": plain(evidence, outcomes)})
-    words = [
-        f"{evidence.forget} rows were to be forgotten; {evidence.heldout} unseen rows are compared with them."
-    ]
     page = Page(
         f"Attacks: {task}",
         {
@@ -144,7 +143,7 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
             "Held out": str(options.heldout),
         },
         evidence.verdict,
-        [TaskSection(task, words[0], scores)],
+        [TaskSection(task, evidence.rows, scores)],
         environment(),
         _command(options),
         config=json.dumps(asdict(options), indent=1, ensure_ascii=False),
@@ -179,9 +178,10 @@ def _print(evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
     for line in lines:
         table.add_row(line.attack, line.model, line.retrain, line.original, line.p, line.verdict)
     Console().print(table)
-    for line in lines:
-        if line.words:
-            print(f"{line.attack}: {line.words}")
+    for found, line in zip(evidence.findings, lines, strict=True):
+        said = "; ".join(part for part in (short_rates(found), line.words) if part)
+        if said:
+            print(f"{line.attack}: {said}")
     print("\n".join(evidence.verdict))
     for outcome in outcomes:
         print(f"Gate {outcome.words}")

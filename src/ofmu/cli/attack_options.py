@@ -37,6 +37,13 @@ class AttackOptions:
     heldout: Annotated[
         str | None, Parameter(group=DATA, help="Rows like the forgotten ones that no model was trained on.")
     ] = None
+    unrelated: Annotated[
+        str | None,
+        Parameter(
+            group=DATA,
+            help="Rows of another topic, in no other file: relearning trains on them. Default: half of --heldout.",
+        ),
+    ] = None
     alike: Alike = False
     data: AllRows = None
     forget_ids: ForgetIds = None

@@ -81,7 +81,7 @@ def tested(found: Finding) -> Tested:
         ", ".join(_auc(each) for each in found.retrains) or "–",
         _auc(found.original),
         "–" if found.adjusted is None else f"{found.adjusted:.2g}",
-        _rates(found.model),
+        _rates(found.model) + "".join(f" Retrained: {_rates(each)}" for each in found.retrains[:1]),
         words,
         verdict in ("remembered", "over-forgotten"),
     )
@@ -104,6 +104,22 @@ def _rates(found: TwoSided | None) -> str:
         return "–"
     sides = (("remembered", found.remembered), ("over-forgotten", found.over_forgotten))
     return "; ".join(f"{name}: {', '.join(_rate(rate) for rate in rates)}" for name, rates in sides)
+
+
+def short_rates(found: Finding) -> str:
+    """For the terminal: what an attack that looks for memory finds at low false alarms, beside the first Retrain.
+
+    Empty where no rate is resolvable.
+    """
+    if found.model is None:
+        return ""
+    gold = found.retrains[0].remembered if found.retrains else [None] * len(found.model.remembered)
+    said = []
+    for ours, theirs in zip(found.model.remembered, gold, strict=True):
+        if ours.tpr is not None:
+            beside = "" if theirs is None or theirs.tpr is None else f" (retrained {theirs.tpr:.1%})"
+            said.append(f"{ours.tpr:.1%}{beside} at {ours.fpr:.1%} false alarms")
+    return "finds " + ", ".join(said) if said else ""
 
 
 def _rate(rate: TprAtFpr) -> str:

@@ -36,6 +36,7 @@ class Files:
     data: str | None = None
     forget_ids: str | None = None
     forget_where: str | None = None
+    unrelated: str | None = None
 
     def __post_init__(self) -> None:
         chosen = [self.forget_ids, self.forget_where]
@@ -53,8 +54,8 @@ class Files:
 
 @dataclass(frozen=True)
 class Request:
-    """The data of one request. test: what tables report, never used for targets. records: the forget rows
-    (text). notes: what the user should hear.
+    """The data of one request. test: what tables report, never used for targets. unrelated: what attackers
+    train on. records: the forget rows (text). notes: what the user should hear.
     """
 
     parts: Parts
@@ -62,6 +63,7 @@ class Request:
     encoder: Encoder | None = None
     records: Records | None = None
     notes: tuple[str, ...] = ()
+    unrelated: Samples | None = None
 
 
 def load_request(loaded: LoadedModel, files: Files, max_length: int | None = None) -> Request:
@@ -89,7 +91,7 @@ def _text(loaded: LoadedModel, files: Files, max_length: int | None) -> Request:
         forget, retain = open_records(str(files.forget)), open_records(str(files.retain))
     check_not_empty(forget, "forget set")
     check_disjoint(forget, retain)
-    others = {"heldout": files.heldout, "test": files.test}
+    others = {"heldout": files.heldout, "test": files.test, "unrelated": files.unrelated}
     rest = {name: open_records(file) for name, file in others.items() if file is not None}
     hashes = {name: _text_keys(part) for name, part in (("forget", forget), ("retain", retain))}
     for name, records in rest.items():
@@ -102,7 +104,7 @@ def _text(loaded: LoadedModel, files: Files, max_length: int | None) -> Request:
     for row in range(len(forgotten)):  # a row that cannot be encoded is found now, not after an hour
         forgotten.encoded(row)
     parts = Parts(forgotten, TextSamples(retain, encoder), samples.get("heldout"))
-    return Request(parts, samples.get("test"), encoder, forget)
+    return Request(parts, samples.get("test"), encoder, forget, unrelated=samples.get("unrelated"))
 
 
 def _text_keys(records: Records) -> list[str]:
@@ -136,7 +138,7 @@ def _images(loaded: LoadedModel, files: Files) -> Request:
         forget, retain = read(str(files.forget)).samples, read(str(files.retain)).samples
     keys = {"forget": image_keys(forget), "retain": image_keys(retain)}
     _check_apart(forget.ids, keys)
-    others = {"heldout": files.heldout, "test": files.test}
+    others = {"heldout": files.heldout, "test": files.test, "unrelated": files.unrelated}
     rest = {name: read(file).samples for name, file in others.items() if file is not None}
     for name, samples in rest.items():
         own = image_keys(samples)
@@ -152,7 +154,8 @@ def _images(loaded: LoadedModel, files: Files) -> Request:
             rest[name] = samples.subset(kept)
         if not kept:
             raise UserError(f"--{name}: every row has a class that is to be forgotten; expected others too")
-    return Request(Parts(forget, retain, rest.get("heldout")), rest.get("test"), notes=tuple(notes))
+    parts = Parts(forget, retain, rest.get("heldout"))
+    return Request(parts, rest.get("test"), notes=tuple(notes), unrelated=rest.get("unrelated"))
 
 
 def image_reader(loaded: LoadedModel, like: ImageSet | None = None) -> Callable[[str], ImageSet]:

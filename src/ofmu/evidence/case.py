@@ -47,7 +47,8 @@ class Case:
     trained. shadows: how more models would be made. probes: text questions of the caller's own by name, about
     forgotten and about held-out facts, to be asked beside the rows themselves. alike: the forget and the held-out
     rows were drawn at random, row by row, from one pool, which sharpens the comparison with retrained models
-    (`attacks.auc_difference`); not so where whole classes, people or documents were chosen.
+    (`attacks.auc_difference`); not so where whole classes, people or documents were chosen. unrelated: rows that
+    no model saw and that have nothing to do with the request, for relearning; None: half of the held-out ones.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Case:
     shadows: Setup | None = None
     probes: Mapping[str, tuple[Sequence[Record], Sequence[Record]]] = field(default_factory=dict)
     alike: bool = False
+    unrelated: Samples | None = None
 
     def __post_init__(self) -> None:
         if self.parts.heldout is None or len(self.parts.heldout) < 4 or len(self.parts.forget) < 2:

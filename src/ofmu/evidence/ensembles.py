@@ -17,6 +17,7 @@ from ..metrics.score import Floats
 from ..tasks import Samples
 from .case import Case
 from .finding import Finding, Pair, judged
+from .relabelled import relabelled
 from .rows import joined
 from .shadows import Setup, Shadow, scores_before, scores_of, shadow_scores
 
@@ -104,8 +105,9 @@ def margins_apart(case: Case) -> list[Finding]:
     fitted normal distributions (`metrics.normal_klom`), with the sign of the mean margin's shift, so that both
     sides are seen; the histograms of KLoM itself, which `extra` gives, need some 100 models a side. With few it
     is large even where nothing is left, of forgotten and unseen rows alike: these are compared, and one half of
-    the retrained models with the other. It judges the method, not the one model. Control: the same models before
-    they unlearned. Source: Georgiev et al. 2024, arXiv 2410.23232.
+    the retrained models with the other. It judges the method, not the one model: p is of a permutation test over
+    models (`relabelled`). Control: the same models before they unlearned. Source: Georgiev et al. 2024, arXiv
+    2410.23232.
     """
     setup = case.shadows
     if setup is None or setup.how is None or case.recipe is None:
@@ -125,8 +127,14 @@ def klom_finding(ours: Floats, gold: Floats, before: Floats, n: int) -> Finding:
     n: the first so many rows are the forgotten ones.
     """
     sides = ((ours, gold), (gold[::2], gold[1::2]), (before, gold))
+
+    def auc(a: Floats, b: Floats) -> float:
+        score = _shifts(a, b)
+        return auc_with_error(score[:n], score[n:])[0]
+
     try:
-        scores = [np.sign(a.mean(axis=0) - b.mean(axis=0)) * normal_klom(a, b) for a, b in sides]
+        scores = [_shifts(*pair) for pair in sides]
+        against, caught = (relabelled(auc, each, gold) for each in (ours, before))
     except ValueError as error:
         return replace(KLOM, missing=str(error), failed=True)
     values = [klom(*pair).values for pair in sides]
@@ -136,7 +144,14 @@ def klom_finding(ours: Floats, gold: Floats, before: Floats, n: int) -> Finding:
         f"of the retrained against the others {words[1]}; before unlearning {words[2]}"
     )
     found, floor, control = ((each[:n], each[n:]) for each in scores)
-    return judged(replace(KLOM, extra=(said,)), found, [floor], control)
+    finding = judged(replace(KLOM, extra=(said,)), found, [floor], control)
+    return finding if finding.failed else replace(finding, against=against, control=caught)
+
+
+def _shifts(ours: Floats, gold: Floats) -> Floats:
+    """[rows]: the divergence of a row's margins, with the sign of their mean's shift."""
+    signed: Floats = np.sign(ours.mean(axis=0) - gold.mean(axis=0)) * normal_klom(ours, gold)
+    return signed
 
 
 def design(rows: int, shadows: int, seed: int) -> np.ndarray:

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from .case import Case
 from .finding import Finding, corrected
 from .plan import Plan
-from .statistics import POWER, detectable_auc, detectable_tpr
+from .statistics import POWER, detectable_auc, detectable_tpr, samples_needed
 
 FPR = (0.01, 0.001)
+SMALL = 0.55  # an AUC that is worth knowing of
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A finished run: findings corrected for their number, what was left out, and what was known beforehand."""
+    """A finished run: findings corrected for their number, what was left out, and what was known beforehand.
+
+    forget, heldout: rows that attacks looked at; asked, unseen: those that there are.
+    """
 
     findings: tuple[Finding, ...]
     left_out: dict[str, str]
@@ -24,12 +28,24 @@ class Evidence:
     heldout: int
     retrains: int
     original: bool
+    asked: int
+    unseen: int
     notes: tuple[str, ...] = field(default=())
 
     @property
     def detected(self) -> list[Finding]:
         """The findings that say something is left, or stands out."""
         return [found for found in self.findings if found.verdict in ("remembered", "over-forgotten")]
+
+    @property
+    def rows(self) -> str:
+        """How many rows the request is about, and how many of them attacks looked at."""
+        looked, seen = (
+            "" if at == of else f" ({at:,} of them attacked)"
+            for at, of in ((self.forget, self.asked), (self.heldout, self.unseen))
+        )
+        forgotten = f"{self.asked:,} rows were to be forgotten{looked}"
+        return f"{forgotten}; {self.unseen:,} unseen rows{seen} are compared with them."
 
     @property
     def verdict(self) -> list[str]:
@@ -52,6 +68,7 @@ class Evidence:
 
 def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence:
     """The findings of a run, corrected."""
+    assert case.parts.heldout is not None  # `Case` has seen to it
     return Evidence(
         tuple(corrected(findings)),
         dict(plan.left_out),
@@ -60,6 +77,8 @@ def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence
         len(case.heldout),
         len(case.retrains),
         case.original is not None,
+        len(case.parts.forget),
+        len(case.parts.heldout),
         tuple(_notes(case)),
     )
 
@@ -74,6 +93,11 @@ def power_words(forget: int, heldout: int) -> list[str]:
         else f"{rows} detect an AUC of {auc:.3f} or more (or {1 - auc:.3f} or less) with power {POWER:g}, "
         "in one test at the 5 % level"
     ]
+    if auc is None or auc > SMALL:
+        said.append(
+            f"to detect an AUC of {SMALL:g} would take {samples_needed(SMALL):,} forgotten rows and as many "
+            "held-out ones, and more for several attacks together"
+        )
     for fpr in FPR:
         if heldout < 1 / fpr:
             said.append(

@@ -72,7 +72,7 @@ def _u_lira_cost(case: Case) -> float:
 
 
 def _relearn(case: Case) -> list[Finding]:
-    return [relearning(case, on) for on in ("forget", "retain", "unrelated")]
+    return [relearning(case, on, unrelated=case.unrelated) for on in ("forget", "retain", "unrelated")]
 
 
 # the strongest first, after the cheapest: the order in which a budget is spent
