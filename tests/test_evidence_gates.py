@@ -67,7 +67,9 @@ def test_what_breaks_down_failed_and_what_does_not_apply_did_not():
 
     found = compared(ASKED, breaks, None, [], None)  # type: ignore[arg-type]
     assert (found.failed, found.missing, found.verdict) == (True, "not finite", "not tested")
-    assert judged(ASKED, (np.ones(3), np.ones(4)), [], None).failed
+    assert judged(ASKED, (np.array([0.0, np.nan, 1.0]), np.ones(4)), [], None).failed
+    flat = judged(ASKED, (np.ones(3), np.ones(4)), [], None)  # nothing left to extract, say
+    assert (flat.failed, flat.verdict) == (False, "not tested")
     assert not ABSENT.failed
     assert corrected([found])[0].failed
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 from torch.nn import Module
@@ -154,7 +155,11 @@ def compared(
 def judged(
     finding: Finding, ours: Pair, gold: Sequence[Pair], before: Pair | None, alike: bool = False
 ) -> Finding:
-    """A finding from scores that were made already; alike as for `compared`."""
+    """A finding from scores that were made already; alike as for `compared`.
+
+    A score that is the same for every row of the model orders none: that is no answer, but no failure either
+    (nothing left to extract looks so).
+    """
     try:
         return replace(
             finding,
@@ -165,7 +170,9 @@ def judged(
             control=auc_difference(*before, gold, alike) if gold and before is not None else None,
         )
     except ValueError as error:
-        return replace(finding, missing=str(error), failed=True)
+        scores = np.concatenate([np.ravel(side) for side in ours])
+        flat = scores.size > 0 and bool((scores == scores[0]).all())
+        return replace(finding, missing=str(error), failed=not flat)
 
 
 def corrected(findings: Sequence[Finding]) -> list[Finding]:
