@@ -21,7 +21,7 @@ from ..image_choices import parse_choices
 from ..study import in_one_thread
 from ..vision.bench import workshop
 from ..vision.references import Workshop
-from ..vision.setting import NAMES, STRONGEST, setting_of, smallest
+from ..vision.setting import NAMES, EIGHT, setting_of, smallest
 from .ground import Found, Ground, seeds_after
 from .images import TUNING, ImageGround
 from .page import draw, page_of, write
@@ -153,7 +153,7 @@ def grounds_of(plan: Plan, store: Store, out: Path, say: Say) -> list[Ground]:
             trials = plan.trials if plan.trials > 1 else 0
             made.append(text_ground(plan.methods, trials, store, say, plan.smoke))
             continue
-        setting = setting_of(data, "cpu", model=plan.model, methods=plan.methods or STRONGEST)
+        setting = setting_of(data, "cpu", model=plan.model, methods=plan.methods or EIGHT)
         setting = smallest(setting) if plan.smoke else setting
         choices = parse_choices(setting.methods)
         shops: dict[str, Workshop] = {}
