@@ -21,7 +21,7 @@ from ..image_choices import parse_choices
 from ..study import in_one_thread
 from ..vision.bench import workshop
 from ..vision.references import Workshop
-from ..vision.setting import NAMES, EIGHT, setting_of, smallest
+from ..vision.setting import EIGHT, NAMES, setting_of, smallest
 from .ground import Found, Ground, seeds_after
 from .images import TUNING, ImageGround
 from .page import draw, page_of, write
