@@ -164,16 +164,31 @@ def test_the_model_of_a_run_is_had_back_from_the_store(spec, store, monkeypatch)
     assert not torch.allclose(before, found, atol=1e-3)
 
 
-def test_what_is_in_a_key_is_what_it_was():
-    """Stores of earlier versions are found again: nothing was added to what names a run of an earlier setting."""
-    ours = setting()
-    parts = tofu_runs._asked(ours, ours.method("npo"), 0, tofu_references.Reference("k", None, None))
-    parts |= tofu_runs.measured(ours)
+def test_a_run_is_named_by_what_it_depends_on_and_not_by_how_it_is_measured():
+    ours, original = setting(), tofu_references.Reference("k", None, None)
+    npo = ours.method("npo")
+    parts = tofu_runs.run_parts(ours, npo, 0, original)
     assert set(parts) == {
-        *("version", "model", "trainable", "method", "seed", "budget", "heldout", "encoder", "measured", "sizes")
+        *(
+            "made",
+            "version",
+            "model",
+            "trainable",
+            "method",
+            "seed",
+            "budget",
+            "heldout",
+            "encoder",
+            "data",
+            "path",
+        )
     }
     assert parts["budget"] == [16.0, 8, "nearest"]
-    assert parts["sizes"] == [2, 2, 6]
+    longer = replace(ours, preset=replace(ours.preset, longest=7))
+    assert tofu_runs.run_parts(longer, npo, 0, original) == parts
+    assert tofu_runs.measured(longer) != tofu_runs.measured(ours)
+    others = replace(ours, groups=replace(ours.groups, forget=ours.groups.retain))
+    assert tofu_runs.run_parts(others, npo, 0, original)["data"] != parts["data"]
 
 
 # the whole

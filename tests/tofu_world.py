@@ -18,7 +18,7 @@ from ofmu.engine.training import Recipe
 
 SMALL = {**TINY_LLAMA, "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
 RECIPE = Recipe(12, 8, 1e-2, "adamw", 0.0, "linear", clip=1.0)
-PRESET = Preset("top:2", RECIPE, epochs=1, wrong=2, generated=2, longest=6)
+PRESET = Preset("top:2", RECIPE, epochs=1, generated=2, longest=6)
 
 
 @cache

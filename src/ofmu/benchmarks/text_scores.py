@@ -77,14 +77,12 @@ def text_parts(
     retain: Sequence[Record],
     unseen: Sequence[Record] | None,
     encoder: Encoder,
-    wrong: int | None = None,
 ) -> TextParts:
     """The data that a model of these people is scored on.
 
-    A forget record's meta holds paraphrased_answer and perturbed_answer, of which the first `wrong` are taken
-    (None: all; every record must have as many).
+    A forget record's meta holds paraphrased_answer and perturbed_answer; every record must have as many of these.
     """
-    perturbed = false_answers(forget, encoder, wrong)
+    perturbed = false_answers(forget, encoder)
     paraphrases = [str(record.meta["paraphrased_answer"]) for record in forget]
     return TextParts(
         TextSamples(forget, encoder),
@@ -96,12 +94,12 @@ def text_parts(
     )
 
 
-def false_answers(records: Sequence[Record], encoder: Encoder, wrong: int | None = None) -> TextSamples:
-    """Every record with each of its first `wrong` false answers (None: all), row after row.
+def false_answers(records: Sequence[Record], encoder: Encoder) -> TextSamples:
+    """Every record with each of its false answers, row after row.
 
     Raises ValueError where records have different numbers of them: rows of losses would slip.
     """
-    false = [_list(record.meta["perturbed_answer"])[:wrong] for record in records]
+    false = [_list(record.meta["perturbed_answer"]) for record in records]
     counts = {len(answers) for answers in false}
     if len(counts) > 1:
         raise ValueError(f"perturbed_answer: found {sorted(counts)} of them, expected as many for every question")

@@ -86,7 +86,7 @@ def smoke_setting() -> tuple[Setting, Groups]:
     """The same pipeline in seconds, on a few embedded people: it shows that all parts work together."""
     split = people_split(1, 1, questions=8)
     recipe = replace(SCRATCH.recipe, epochs=6.0)
-    preset = replace(SCRATCH, recipe=recipe, epochs=1.0, wrong=2, generated=2, longest=8)
+    preset = replace(SCRATCH, recipe=recipe, epochs=1.0, generated=2, longest=8)
 
     def fresh(seed: int) -> Module:
         return from_scratch(TINY_LLAMA, seed, attention="sdpa")

@@ -19,8 +19,8 @@ class Preset:
 
     trained: what fine-tuning trains. template: Jinja text, "own" (the tokenizer's, if it has one) or "plain".
     epochs: passes over the forget set, the budget of every method. lr: of unlearning (None: by the model's width,
-    `methods.default_rate`). changed: what methods take in place of their presets, by the path of a field. wrong,
-    generated, longest: false answers to a forget question, answers generated in each group, and their tokens.
+    `methods.default_rate`). changed: what methods take in place of their presets, by the path of a field.
+    generated, longest: answers generated in each group, and their tokens.
     general: questions about real authors, and as many about the world, of the model utility (None: all).
     """
 
@@ -31,7 +31,6 @@ class Preset:
     epochs: float = 8
     lr: float | None = None
     changed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    wrong: int = 5
     generated: int = 300
     longest: int = 200
     general: int | None = None
@@ -83,7 +82,6 @@ SMALL = Preset(
     "top:10",
     Recipe(10, 8, 5e-4, "adamw", 0.0, "linear", warmup=0.1, hold=0.1, clip=1.0),
     CHAT,
-    wrong=3,
     generated=10,
     longest=40,
     general=40,

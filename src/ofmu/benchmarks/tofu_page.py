@@ -70,7 +70,7 @@ def _limits(setting: Setting, trials: int) -> list[str]:
     if not setting.knowledge:
         knowledge = [f"General knowledge is not measured: {setting.unknown}."] if setting.unknown else []
     return [
-        f"The truth ratio takes {preset.wrong} wrong answers per question; ROUGE-L is the recall of "
+        "The truth ratio takes all wrong answers of a question; ROUGE-L is the recall of "
         f"{len(questions(setting)['forget'])} answers of at most {preset.longest} tokens.",
         utility,
         *knowledge,

@@ -60,7 +60,7 @@ def unlearned(
         spent = Spent(name, *took)
         return {"spent": asdict(spent), "points": [asdict(point) for point in run.points], "failed": run.failed}
 
-    parts = {"made": "tofu run", **_asked(setting, method, seed, original), **measured(setting)}
+    parts = run_parts(setting, method, seed, original)
     path, found = kept_json(store, parts, make, f"{name}, {setting.spec}, seed {seed}")
     points, spent = [Point(**point) for point in found["points"]], Spent(**found["spent"])
     return Unlearned(Reference(path.name, path, spent), points, found["failed"])
@@ -144,8 +144,20 @@ def _state(setting: Setting, model: Module) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
+def run_parts(setting: Setting, method: Method, seed: int, original: Reference) -> dict[str, Any]:
+    """What names a run in the store: what it depends on, and nothing of how it is measured afterwards."""
+    data = (setting.groups.forget, setting.groups.retain)
+    return {
+        "made": "tofu run",
+        **_asked(setting, method, seed, original),
+        "encoder": setting.encoder.settings(),
+        "data": [ids_fingerprint([record.id for record in group]) for group in data],
+        "path": LOOKS,
+    }
+
+
 def _asked(setting: Setting, method: Method, seed: int, original: Reference) -> dict[str, Any]:
-    """What a run depends on, besides the data that are measured."""
+    """What a run and a trial depend on, besides their data."""
     return {
         "version": __version__,
         "model": original.key,

@@ -90,8 +90,7 @@ class Setting:
 
     def parts(self) -> TextParts:
         """What is measured, as token ids."""
-        groups, wrong = self.groups, self.preset.wrong
-        return text_parts(groups.forget, groups.asked, groups.unseen, self.encoder, wrong)
+        return text_parts(self.groups.forget, self.groups.asked, self.groups.unseen, self.encoder)
 
 
 def built(

@@ -149,7 +149,7 @@ class TextGround:
         forget, retain, heldout = (
             setting.samples(part, self.store) for part in (groups.forget, groups.retain, groups.heldout)
         )
-        false = false_answers(groups.forget, setting.encoder, setting.preset.wrong)
+        false = false_answers(groups.forget, setting.encoder)
         recipe = replace(setting.recipe, seed=seed)
         known = Known(
             models[ORIGINAL], forget, retain, heldout, token_nll, recipe, seed, setting.fresh, alternatives=false
