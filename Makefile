@@ -11,7 +11,7 @@ STATE = $$({ cat pyproject.toml constraints.txt; echo "$(CURDIR)"; $(PYTHON) --v
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench-smoke clean
+.PHONY: help setup demo test test-fast lint format bench-smoke attack-smoke clean
 
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ format: setup  ## Rewrite the files in the house style
 
 bench-smoke: setup  ## Run one benchmark of every kind in its smallest form
 	@$(BIN)/ofmu bench --smoke
+
+attack-smoke: setup  ## Run every attack on the smallest models
+	@out=$$(mktemp -d) && for on in digits tofu; do \
+	  $(BIN)/python benchmarks/evidence.py --on $$on --smoke --methods ofmu --store $$out/store --out $$out || exit 1; \
+	done && cat $$out/evidence.md && rm -r $$out
 
 clean:  ## Remove .venv and all caches
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

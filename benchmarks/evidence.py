@@ -33,7 +33,9 @@ from ofmu.data.forget_request import parse_forget
 from ofmu.engine.store import Store, default_root
 from ofmu.evidence.finding import Finding
 from ofmu.evidence.outcome import power_words
+from ofmu.evidence.plan import ATTACKS
 from ofmu.report.scores import write_text
+from ofmu.tasks import Kind
 
 RESULTS = Path(__file__).parent / "results"
 METHODS = {
@@ -52,7 +54,7 @@ def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], d
     setting = setting_of(options.on, "cpu", methods=options.methods or METHODS["vision"])
     asked = Asked(options.gold, options.shadows, options.jobs)
     if options.smoke:
-        setting, asked = smallest(setting), Asked(2, 8, 1, ("mia", "quantise", "u-lira"))
+        setting, asked = smallest(setting), Asked(2, 8, 1, _all_of("image"))
     request = parse_forget(options.forget)
     shop, task = workshop(setting, request, store, say), task_name(setting, request)
     found = vision_rows(shop, request, task, options.seed, parse_choices(setting.methods), asked)
@@ -70,7 +72,7 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     methods = method_names(",".join(options.methods or METHODS["tofu"]))
     if options.smoke:
         setting, development = smoke_setting()
-        gold, groups, trials = 2, ("mia", "quantise"), 0
+        gold, groups, trials = 2, _all_of("text"), 0
     else:
         setting, development = tofu_setting(Choice(options.split, options.model), store)
         gold, groups, trials = options.gold, GROUPS, options.trials
@@ -85,6 +87,11 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
 
 CONTROLS = {"images": "evidence-controls.md", "texts": "evidence-controls-texts.md"}
 POSITIVE = ("memorised", "too well", "hidden")
+
+
+def _all_of(kind: Kind) -> tuple[str, ...]:
+    """Every group of attacks that serves this kind of model."""
+    return tuple(name for name, attack in ATTACKS.items() if kind in attack.kinds)
 
 
 def controls(options: argparse.Namespace, store: Store, command: str, made: str) -> None:
