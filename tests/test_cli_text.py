@@ -50,8 +50,9 @@ def holding(out, words):
 
 def test_means_of_samples_have_intervals(finished):
     having = {row["metric"] for row in rows(finished) if "low" in row}
-    assert having >= {"forget_nll", "forget_prob", "retain_prob", "nll_error", "extraction_strength"}
-    assert having.isdisjoint({"ks_p", "min_k_plus_plus_auc"})
+    expected = "forget_nll forget_prob retain_prob nll_error extraction_strength min_k_plus_plus_auc"
+    assert having >= set(expected.split())
+    assert "ks_p" not in having  # of redrawn samples it means nothing
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows(finished) if "low" in row)
 
 
