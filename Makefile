@@ -53,9 +53,8 @@ bench-smoke: setup  ## Run one benchmark of every kind in its smallest form
 	@$(BIN)/ofmu bench --smoke
 
 attack-smoke: setup  ## Run every attack on the smallest models
-	@out=$$(mktemp -d) && for on in digits tofu; do \
-	  $(BIN)/python benchmarks/evidence.py --on $$on --smoke --methods ofmu --store $$out/store --out $$out || exit 1; \
-	done && cat $$out/evidence.md && rm -r $$out
+	@out=$$(mktemp -d) && printf 'digits\ntofu\n' | xargs -P 2 -I{} $(BIN)/python benchmarks/evidence.py --on {} \
+	  --smoke --methods ofmu --store $$out/store --out $$out/{} && cat $$out/*/evidence.md && rm -r $$out
 
 clean:  ## Remove .venv and all caches
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
