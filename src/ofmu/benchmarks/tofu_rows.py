@@ -44,7 +44,7 @@ DIRECTIONS: Mapping[str, bool | None] = {  # of the scores that are the mean of 
 OTHERS: Mapping[str, bool | None] = {  # of all others; KS has no interval: D of redrawn samples is too large
     "objective": False,
     "min_k_plus_plus_auc": None,
-    "unseen_damage": None,  # best near 0: likelier than before is a change as well
+    "unseen_damage": None,  # best at Retrain's: likelier than before is a change as well
     "repetition": False,
     "perplexity": False,
     "ks_p": True,

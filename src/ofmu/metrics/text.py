@@ -102,8 +102,9 @@ def unseen_damage(probability: ArrayLike, original_probability: ArrayLike) -> Sc
     """Collateral damage 100 · (1 − mean p / mean p of the original model) on texts outside all training.
 
     probability, original_probability: [n] answer probabilities of the same texts. In % of the original's; best
-    is 0, negative is likelier than before. The spread is the standard error of a ratio of paired means
-    (linearised); the interval a bootstrap over texts, each with both its values (none where one was 0 before).
+    is 0 (beside a Retrain: its own), negative is likelier than before. The spread is the standard error of a
+    ratio of paired means (linearised); the interval a bootstrap over texts, each with both its values (none where
+    one was 0 before).
     Raises ValueError for nan, values outside [0, 1], lengths that differ and an original that is 0
     everywhere.
     """

@@ -246,7 +246,6 @@ LABELS: dict[str, Label] = {
         "damage %",
         "How much less likely answers about others nobody trained on became, in % of before; below 0: likelier.",
         "kept",
-        "≈ 0",
     ),
     "repetition": Label("repeats", "Share of four-word sequences in its answers that it said before.", "kept"),
     "perplexity": Label(
