@@ -1,6 +1,6 @@
 """What attacks find of the benchmarks' models (methods × attacks, evidence.md), and controls of the attacks.
 
-python benchmarks/evidence.py --on fashion [--methods ofmu npo …] [--gold 5] [--shadows 64] [--jobs 2]
+python benchmarks/evidence.py --on fashion [--methods ofmu …] [--trials 10 --tuning DIR] [--gold 5] [--shadows 64]
 python benchmarks/evidence.py --on tofu [--split authors:198-199] [--trials 0] [--methods ofmu npo …]
 python benchmarks/evidence.py --controls [images] [texts] [--seeds 20]
 
@@ -22,6 +22,7 @@ from ofmu.benchmarks.attacked.controls import kept
 from ofmu.benchmarks.attacked.pages import Controls, controls_page, section, write_sections
 from ofmu.benchmarks.attacked.rows import Row
 from ofmu.benchmarks.attacked.tofu import GROUPS, tofu_rows
+from ofmu.benchmarks.attacked.vision import GROUPS as IMAGE_GROUPS
 from ofmu.benchmarks.attacked.vision import Asked, vision_rows
 from ofmu.benchmarks.image_choices import parse_choices
 from ofmu.benchmarks.study import environment
@@ -29,6 +30,7 @@ from ofmu.benchmarks.tofu import method_names
 from ofmu.benchmarks.tofu_choice import Choice, smoke_setting, tofu_setting
 from ofmu.benchmarks.vision.bench import task_name, workshop
 from ofmu.benchmarks.vision.setting import setting_of, smallest
+from ofmu.benchmarks.vision.tuned import tuned_choices
 from ofmu.data.forget_request import parse_forget
 from ofmu.engine.store import Store, default_root
 from ofmu.evidence.finding import Finding
@@ -52,16 +54,19 @@ def say(text: str) -> None:
 def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dict[str, list[Row]]]:
     """An image benchmark: title, what it is, rows by model."""
     setting = setting_of(options.on, "cpu", methods=options.methods or METHODS["vision"])
-    asked = Asked(options.gold, options.shadows, options.jobs)
+    asked = Asked(options.gold, options.shadows, options.jobs, tuple(options.attacks) or IMAGE_GROUPS)
     if options.smoke:
         setting, asked = smallest(setting), Asked(2, 8, 1, _all_of("image"))
     request = parse_forget(options.forget)
     shop, task = workshop(setting, request, store, say), task_name(setting, request)
-    found = vision_rows(shop, request, task, options.seed, parse_choices(setting.methods), asked)
+    trials, folder = 0 if options.smoke else options.trials, options.tuning or store.root / "tuning"
+    tuned = tuned_choices(shop, request, task, parse_choices(setting.methods), trials, folder, REPORTED)
+    found = vision_rows(shop, request, task, options.seed, [one.choice for one in tuned], asked)
+    settings = f"the best of {trials} settings on a development forget set" if trials > 1 else "its preset"
     shadows = f"U-LiRA with {asked.shadows} shadows a method" if asked.shadows else "without U-LiRA"
     about = (
         f"{setting.data}, {setting.train} images, {setting.model}; {request} is forgotten. Every method may spend "
-        f"{setting.share:.0%} of one retraining and has its preset; {asked.gold} retrained models; "
+        f"{setting.share:.0%} of one retraining and has {settings}; {asked.gold} retrained models; "
         f"{shadows}. Unseen rows: the test set, which nothing was made from. One seed."
     )
     return task, [about], found
@@ -75,7 +80,7 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
         gold, groups, trials = 2, _all_of("text"), 0
     else:
         setting, development = tofu_setting(Choice(options.split, options.model), store)
-        gold, groups, trials = options.gold, GROUPS, options.trials
+        gold, groups, trials = options.gold, tuple(options.attacks) or GROUPS, options.trials
     found = tofu_rows(setting, setting.on(development), methods, trials, options.seed, gold, groups, store, say)
     unseen = power_words(len(setting.groups.forget), len(setting.groups.unseen))
     about = (
@@ -85,6 +90,7 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
 
 
+REPORTED = 5  # seeds of the benchmark's tables: their classes are not tuned on
 CONTROLS = {"images": "evidence-controls.md", "texts": "evidence-controls-texts.md"}
 POSITIVE = ("memorised", "too well", "hidden")
 
@@ -128,6 +134,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--forget", default="random:0.1", help="images: what is forgotten")
     parser.add_argument("--methods", nargs="+", default=[])
+    parser.add_argument("--attacks", nargs="+", choices=tuple(ATTACKS), default=[], help="groups; default: all")
     parser.add_argument("--gold", type=int, default=5, help="retrained models to compare with")
     parser.add_argument(
         "--shadows", type=int, default=64, help="images: shadows of U-LiRA a method; 0: without it"
@@ -135,7 +142,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes that train shadows")
     parser.add_argument("--split", default=None)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--trials", type=int, default=0, help="tofu: those of the benchmark's run")
+    parser.add_argument("--trials", type=int, default=0, help="those of the benchmark's run; 0: presets")
+    parser.add_argument("--tuning", type=Path, help="images: the folder of that run's trials, OUT/<name>/tuning")
     parser.add_argument("--store", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--smoke", action="store_true", help="the smallest form: no number in it means anything")
@@ -156,7 +164,9 @@ def main() -> None:
 
 def _shown(words: list[str]) -> list[str]:
     """The command without this machine's folders."""
-    hidden = {at + step for at, word in enumerate(words) for step in (0, 1) if word in ("--store", "--out")}
+    hidden = {
+        at + step for at, word in enumerate(words) for step in (0, 1) if word in ("--store", "--out", "--tuning")
+    }
     return [word for at, word in enumerate(words) if at not in hidden]
 
 

@@ -163,6 +163,20 @@ def test_texts_are_attacked_through_their_tokens(texts, capsys):
     assert found["loss"]["verdict"] in ("remembered", "not detected", "blind")
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--budget", "nan"], "--budget: found nan"),
+        (["--budget", "-3"], "--budget: found -3"),
+        (["--seed", "-1"], "--seed: found -1"),
+        (["--out", __file__], "is a file, expected a folder"),
+    ],
+)
+def test_numbers_and_places_that_cannot_be_are_refused_first(world, more, said, capsys):
+    assert run(words(world, "--attacks", "mia", *more)) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_shadows_unlearn_as_the_folder_says_that_the_model_did(world, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OFMU_STORE", str(tmp_path / "store"))
     assert world.unlearn(tmp_path / "out", "--method", "finetune", "--budget", "0.5") == 0
@@ -170,8 +184,8 @@ def test_shadows_unlearn_as_the_folder_says_that_the_model_did(world, tmp_path, 
     given[given.index("--model") + 1] = str(tmp_path / "out")
     capsys.readouterr()
     assert run(given) == 0
-    (found,) = json.loads(capsys.readouterr().out)["findings"]
-    assert found["attack"] == "u-lira"
+    found, online = json.loads(capsys.readouterr().out)["findings"]
+    assert (found["attack"], online["attack"]) == ("u-lira", "lira-online")
     assert "the method over 8 shadows" in found["extra"][0]
     how = unlearning_of(str(tmp_path / "out"), "image", 16)
     assert how is not None

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from ofmu.evidence.lattice import ks_lattice
 from ofmu.evidence.membership import QUESTIONS
 from ofmu.evidence.outcome import power_words
 from ofmu.evidence.plan import ATTACKS
+from ofmu.report.lattice import ks_lattice
 
 PAGE = (Path(__file__).parents[1] / "docs" / "evidence.md").read_text(encoding="utf-8")
 

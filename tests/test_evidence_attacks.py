@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ofmu.attacks import two_sided
 from ofmu.engine.language import from_scratch
 from ofmu.engine.measuring import sample_losses
 from ofmu.engine.models import LoadedModel
@@ -14,12 +15,15 @@ from ofmu.engine.prepare import Parts
 from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.training import Recipe, trained
 from ofmu.errors import UserError
-from ofmu.evidence.case import Case, image_scores, loss_scores, losses_of
+from ofmu.evidence import membership
+from ofmu.evidence import relearning as relearning_module
+from ofmu.evidence.case import Case, Memory
 from ofmu.evidence.finding import Finding, corrected, judged
 from ofmu.evidence.outcome import evidence_of, power_words
 from ofmu.evidence.perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
 from ofmu.evidence.plan import ATTACKS, choose, run
 from ofmu.evidence.relearning import relearning
+from ofmu.evidence.scores import image_scores, loss_scores, losses_of
 from ofmu.evidence.statistics import samples_needed
 from ofmu.losses import class_nll
 from ofmu.tasks import TensorSamples
@@ -105,6 +109,53 @@ def test_no_attack_finds_a_retrained_model(world):
     said = [f.words for f in found]  # "at no power": two Retrains that differ, after the correction
     assert all("at power 0.8" in words or "at no power" in words or "Says nothing" in words for words in said)
     assert any("at power 0.8" in words for words in said)
+
+
+def test_a_run_where_nothing_gave_an_answer_says_so(world):
+    case = case_of(world, "third")
+    broken = Finding("loss", "membership", "?", missing="not finite", failed=True)
+    said = evidence_of(case, choose(case, ["mia"]), [broken]).verdict
+    assert said == [
+        "No attack gave an answer: this run says nothing about what is left.",
+        "Tried and failed: loss.",
+    ]
+    notes = evidence_of(case, choose(case, ["inside"]), []).notes
+    assert any("probes beside one retrained model" in note for note in notes)
+
+
+def test_all_scores_of_a_look_that_fails_are_named(world, monkeypatch):
+    def breaks(*_):
+        raise ValueError("not finite")
+
+    monkeypatch.setattr(membership, "image_scores", breaks)
+    found = [f for f in membership.one_query(case_of(world, "third")) if f.missing == "not finite"]
+    assert [f.attack for f in found] == list(membership.IMAGES)
+    assert all(f.failed for f in found)
+
+
+def test_the_control_of_relearning_is_taught_too(world):
+    case = case_of(world, "third")
+    found = relearning(case, "retain")
+    assert found.original is not None
+    assert found.original.auc != two_sided(*loss_scores(case, case.original)).auc
+
+
+def test_what_cases_share_is_attacked_once_and_found_the_same(world, monkeypatch):
+    asked, looks = ("mia", "relearn", "quantise", "inside", "gradnorm"), []
+    original_look = relearning_module.relearned
+    monkeypatch.setattr(
+        relearning_module,
+        "relearned",
+        lambda case, module, *more: looks.append(module) or original_look(case, module, *more),
+    )
+    alone = [findings(case_of(world, name), *asked) for name in ("hidden", "third")]
+    counted = len(looks)
+    bare = replace(case_of(world, "hidden"), memory=Memory())
+    shared = [findings(replace(bare, model=world[1][name]), *asked) for name in ("hidden", "third")]
+    assert shared == alone
+    assert (counted, len(looks) - counted) == (3 * 2 * 3, 3 * (2 + 2))  # a lesson each; two models in common
+    parts = bare.parts
+    assert bare.with_rows(parts.retain, parts.forget).memory is None
 
 
 def test_rows_of_a_very_sure_model_do_not_tie(world):

@@ -1,5 +1,6 @@
 """Controls: what a memorising language model gives away, and how often retrained models raise a false alarm."""
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,9 @@ from scipy.stats import binomtest
 from ofmu.data.encode import Encoder, TextSamples
 from ofmu.data.people import people
 from ofmu.engine.language import from_scratch, train_tokenizer
+from ofmu.engine.models import LoadedModel
 from ofmu.engine.prepare import Parts
+from ofmu.engine.trainable import apply_trainable
 from ofmu.engine.training import Recipe, trained
 from ofmu.evidence import sampling as module
 from ofmu.evidence.case import Case
@@ -18,10 +21,12 @@ from ofmu.evidence.elicit import elicit
 from ofmu.evidence.finding import corrected
 from ofmu.evidence.inside import logit_lens, probes
 from ofmu.evidence.membership import gradient_norm, one_query
-from ofmu.evidence.perturb import noisy
+from ofmu.evidence.perturb import noisy, pruned, quantised
 from ofmu.evidence.plan import choose, run
 from ofmu.evidence.relearning import relearning
 from ofmu.evidence.rows import joined
+from ofmu.evidence.sampling import leak_at_k
+from ofmu.evidence.weights import adapter
 from ofmu.losses import class_nll, token_nll
 from small import images
 
@@ -48,9 +53,59 @@ def texts():
 def test_texts_that_were_memorised_are_found_by_every_way_of_asking(texts, monkeypatch):
     monkeypatch.setattr(module, "QUESTIONS", 6)
     monkeypatch.setattr(module, "LONGEST", 12)
-    found = {each.attack: each for each in [*one_query(texts), *elicit(texts), *gradient_norm(texts)]}
-    sure = {"loss", "min-k", "min-k++", "zlib", "extraction", "prefill", "in-context", "gradient-norm"}
+    case = replace(texts, parts=Parts(*(reworded(part, texts.encoder) for part in vars(texts.parts).values())))
+    case = replace(case, base=from_scratch(texts.model.config.to_dict(), 5))
+    found = {each.attack: each for each in [*one_query(case), *elicit(case), *gradient_norm(case)]}
+    sure = {"loss", "min-k", "min-k++", "zlib", "extraction", "reference", "gradient-norm"}
+    sure |= {"prefill", "in-context", "system-prompt", "paraphrase", "reversed"}
     assert {name: found[name].verdict for name in sure} == dict.fromkeys(sure, "remembered")
+
+
+def reworded(part, encoder):
+    """The same rows with a question in other words, and one for the other way round."""
+    more = [
+        {"paraphrased_question": f"Say it: {r.prompt}", "reversed_question": r.completion} for r in part.records
+    ]
+    rows = zip(part.records, more, strict=True)
+    return TextSamples(
+        [replace(r, meta={**r.meta, **m, "reversed_answer": r.completion}) for r, m in rows], encoder
+    )
+
+
+def test_answers_known_by_heart_leak_when_asked_twice(texts):
+    model = copy.deepcopy(texts.model)
+    trained(model, texts.parts.forget, token_nll, replace(TEXT, epochs=30, seed=3))
+    found = leak_at_k(replace(texts, model=model.eval(), original=model), 8, 2, 24)
+    assert found.verdict == "remembered", found.words
+
+
+def test_what_an_adapter_hides_comes_back_without_it_and_too_well_forgotten_texts_stand_out(texts):
+    loaded = LoadedModel(copy.deepcopy(texts.model), "text", source="control")
+    model = apply_trainable(loaded, "lora:8").module
+    forget, retain = (part.batch(range(len(part))) for part in (texts.parts.forget, texts.parts.retain))
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(40):
+        loss = (9 - token_nll(model, forget).per_sample()).relu().mean() + token_nll(model, retain).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    case = replace(texts, model=model.eval())
+    found = {each.attack: each for each in [*one_query(case), *adapter(case)]}
+    assert found["adapter-off"].verdict == "remembered"
+    over = {"loss", "min-k", "min-k++", "zlib", "half-precision"}
+    assert {name: found[name].verdict for name in over} == dict.fromkeys(over, "over-forgotten")
+
+
+def test_a_small_update_in_an_adapter_is_lost_in_four_bits_as_in_merged_weights(texts):
+    loaded = LoadedModel(copy.deepcopy(texts.model), "text", source="control")
+    model = apply_trainable(loaded, "lora:4").module.eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.add_(1e-3 * torch.ones_like(p) * ("lora_B" in name))
+    merged = copy.deepcopy(model).merge_and_unload()
+    for weight, same in zip(quantised(model, 4).parameters(), quantised(merged, 4).parameters(), strict=True):
+        assert torch.equal(weight, same)
+    assert sum(p.numel() for p in pruned(model, 0.3).parameters()) == sum(p.numel() for p in merged.parameters())
 
 
 def test_the_lens_and_relearning_find_what_the_last_block_hides(texts):

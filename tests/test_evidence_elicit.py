@@ -10,12 +10,13 @@ from ofmu.data.people import people
 from ofmu.engine.language import from_scratch, train_tokenizer
 from ofmu.engine.prepare import Parts
 from ofmu.evidence import sampling as module
-from ofmu.evidence.case import Case, ask, loss_scores
+from ofmu.evidence.case import Case, ask
 from ofmu.evidence.elicit import Prefilled, elicit, other_words, probed
 from ofmu.evidence.finding import Finding
 from ofmu.evidence.plan import choose
 from ofmu.evidence.rows import records_of
 from ofmu.evidence.sampling import leak_at_k
+from ofmu.evidence.scores import loss_scores
 from ofmu.tasks import IGNORE
 from small import images, net, texts
 

@@ -5,11 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm, t
 
 from ofmu.cli import evidence as shown_as
-from ofmu.evidence.finding import Finding, compared, corrected, judged
-from ofmu.evidence.gates import NOTHING, Gate, decide
+from ofmu.engine.prepare import Parts
+from ofmu.errors import UserError
+from ofmu.evidence.case import Case, ask
+from ofmu.evidence.finding import Finding, corrected, judged
+from ofmu.evidence.gates import NOTHING, Gate, decide, parse_gates
+from small import images
 
 ASKED = Finding("loss", "membership", "?")
 BROKEN = replace(ASKED, attack="quantise-4", missing="the losses are not finite", failed=True)
@@ -65,7 +70,8 @@ def test_what_breaks_down_failed_and_what_does_not_apply_did_not():
     def breaks(_):
         raise ValueError("not finite")
 
-    found = compared(ASKED, breaks, None, [], None)  # type: ignore[arg-type]
+    few = images(4, 1, features=8)
+    found = ask(Case("image", torch.nn.Identity(), Parts(few, few, few)), ASKED, breaks)
     assert (found.failed, found.missing, found.verdict) == (True, "not finite", "not tested")
     assert judged(ASKED, (np.array([0.0, np.nan, 1.0]), np.ones(4)), [], None).failed
     flat = judged(ASKED, (np.ones(3), np.ones(4)), [], None)  # nothing left to extract, say
@@ -96,7 +102,7 @@ def test_one_retrain_cannot_show_a_limit_unless_rows_are_alike(nothing):
     found = decide(Gate("mia", 0.2), [one])
     assert not found.held
     assert "--alike" in found.words
-    assert "several --retrain" in found.words
+    assert "--retrain several times" in found.words
     assert decide(Gate("mia"), [one]).held
     assert decide(Gate("mia", 0.2), [judged(ASKED, drawn(0), [drawn(1), drawn(3)], None)]).held
     assert "at most" in decide(Gate("mia", 0.01), [one]).words  # already too large
@@ -117,6 +123,23 @@ def test_the_power_that_is_said_is_that_of_the_corrected_verdict():
         hits += found.verdict == "remembered"
     assert 0.7 <= hits / 100 <= 0.93
     assert judged(ASKED, drawn(50, n=5), [drawn(51, n=5)], None).smallest is None  # not even .5
+
+
+def test_a_flat_retrain_hides_no_leak_and_a_flat_original_is_no_control():
+    flat = np.zeros(400), np.zeros(400)
+    found = judged(ASKED, drawn(0, 2.0), [flat], drawn(1, 2.0), alike=True)
+    assert (found.verdict, found.retrains[0].auc, found.failed) == ("remembered", 0.5, False)
+    assert judged(ASKED, drawn(0), [drawn(1)], flat, alike=True).verdict == "blind"
+    assert judged(ASKED, flat, [drawn(1)], None).verdict == "not tested"
+
+
+def test_what_could_have_detected_nothing_is_named_beside_what_could(nothing):
+    dull = judged(replace(ASKED, attack="zlib"), drawn(5), [drawn(6)], drawn(7, -2.0), alike=True)
+    found = decide(Gate("mia"), [nothing, dull])
+    assert found.held
+    assert found.words.endswith("zlib could have detected nothing here.")
+    with pytest.raises(UserError, match="klom with a limit"):
+        parse_gates("klom=0.1")
 
 
 def test_an_original_that_lies_below_retrain_is_no_control():

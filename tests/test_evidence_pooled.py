@@ -1,12 +1,13 @@
 """Controls put together: false alarms pooled by hand, the tables that come of them, and rows kept in the store."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from ofmu.benchmarks.attacked.controls import Outcome, each_attack, kept, outcome_of, pooled
 from ofmu.benchmarks.attacked.pages import Controls, controls_page, section, write_sections
-from ofmu.benchmarks.attacked.rows import Row, attacked, detected, looks, reasons, table
+from ofmu.benchmarks.attacked.rows import Row, attacked, detected, looks, named, reasons, table
 from ofmu.engine.prepare import Parts
 from ofmu.engine.store import Store
 from ofmu.evidence.case import Case
@@ -75,6 +76,20 @@ def test_rows_of_a_model_come_from_the_store_the_second_time(tmp_path):
     assert [row.attack for row in first] == ["quantise-8", "quantise-4", "lira"]
     assert first[-1].missing is not None
     assert "training.json" in first[-1].missing
+    assert first[0].named == ()  # 20 unseen rows resolve no rate
+
+
+def test_what_is_named_at_few_false_alarms_is_shown_where_it_is_resolvable(tmp_path):
+    case = Case("image", net(0), Parts(images(20, 1), images(20, 2), images(120, 3)), (net(1), net(2)), net(3))
+    found = attacked(case, ("mia",), Store(tmp_path), {"model": 0}, "m", lambda _: None)
+    again = attacked(case, ("mia",), Store(tmp_path), {"model": 0}, "m", lambda _: None)
+    assert found == again
+    lines = named({"M": found, "N": [Row("loss", "membership", 0.7)]})
+    assert lines[0] == "| attack | M | N |"
+    row = next(line for line in lines if line.startswith("| loss "))
+    assert re.fullmatch(r"\| loss \| \d+\.\d% \[\d+\.\d%, \d+\.\d%\] / – \| – \|", row)  # 120 rows: .1 % is not
+    assert row in section("T", "cmd", "made", [], {"M": found, "N": [Row("loss", "membership", 0.7)]})
+    assert named({"N": [Row("loss", "membership", 0.7)]}) == []
 
 
 def test_tables_say_what_is_detected_after_correction_and_what_only_looks_forgotten(tmp_path):
@@ -99,6 +114,8 @@ def test_tables_say_what_is_detected_after_correction_and_what_only_looks_forgot
     assert seen == "P: prune show rows that were forgotten too well."
     assert both.startswith("Q **only looks forgotten**: gradient-norm tells them apart by its weights; prune")
     assert "answers" not in both
+    probe = Row("probe conv1", "inside", 0.7, 0.2, 0.05, 1e-9)
+    assert looks({"R": [probe]}) == ["R **only looks forgotten**: probe conv1 tell them apart inside."]
     assert reasons(models) == ["b: no layers (O)"]
     write_sections(tmp_path, "x", section("X", "cmd", "made", [], models))
     file = write_sections(tmp_path, "y", section("Y", "cmd", "made", [], models))

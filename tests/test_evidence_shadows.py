@@ -61,7 +61,7 @@ def test_the_design_is_balanced():
 def test_u_lira_finds_a_method_that_does_nothing_and_a_second_run_trains_nothing(case, monkeypatch):
     seen = []
     watched = replace(case, shadows=replace(case.shadows, watch=lambda done, total: seen.append((done, total))))
-    (found,) = against_unlearned(watched)
+    found, online = against_unlearned(watched)
     assert seen[-1] == (8, 8)
     assert found.model is not None
     assert found.retrains[0].auc < found.model.auc > 0.7
@@ -70,8 +70,12 @@ def test_u_lira_finds_a_method_that_does_nothing_and_a_second_run_trains_nothing
     low = float(found.extra[0].split("[")[1].split(",")[0])
     assert low > 0.5
     monkeypatch.setattr(module, "trained", lambda *_: pytest.fail("trained again"))
-    (again,) = against_unlearned(case)
-    assert again == found
+    assert against_unlearned(case) == [found, online]
+    assert online.verdict == "remembered"
+    assert online.retrains[0].auc < online.model.auc > 0.7
+    missing = against_unlearned(replace(case, shadows=replace(case.shadows, how=None)))
+    assert [each.attack for each in missing] == ["u-lira", "lira-online"]
+    assert all("nothing says how" in str(each.missing) for each in missing)
 
 
 def test_lira_and_rmia_find_a_model_that_remembers(case):
@@ -167,6 +171,7 @@ def test_a_budget_decides_how_many_shadows(case):
     assert choose(free, ["u-lira"], 11.5 * cost).shadows == {"u-lira": 10}
     assert "found enough for 6" in choose(free, ["u-lira"], 7.5 * cost).left_out["u-lira"]
     assert "training.json" in choose(replace(case, recipe=None), ["lira"]).left_out["lira"]
+    assert "u-lira" in choose(free, None, None, ["u-lira"]).chosen  # a gate asks for it
     (group,) = run(free, choose(free, ["u-lira"], 8.5 * cost))
     assert "over 8 shadows" in group[1][0].extra[0]
 

@@ -4,19 +4,21 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ks_2samp, norm
+from scipy.stats import binomtest, ks_2samp, norm, ttest_ind
 
 from ofmu.attacks import auc_with_error, two_sided
-from ofmu.evidence.lattice import ks_lattice, ks_p_value
+from ofmu.evidence.outcome import seed_words
 from ofmu.evidence.statistics import (
     auc_power,
     detectable_auc,
+    detectable_shift,
     detectable_tpr,
     holm,
     models_needed,
     samples_needed,
-    two_spreads,
+    shift_power,
 )
+from ofmu.report.lattice import ks_lattice, ks_p_value
 
 
 def test_power_of_an_auc_is_what_a_simulation_finds():
@@ -51,8 +53,24 @@ def test_a_detectable_rate_is_exact():
 
 def test_models_needed_is_the_t_tests_published_power():
     # Cohen's table: d = 1.0, two-sided .05, power .80 asks for 17 a group
-    assert models_needed(1.0, 17) == 17
-    assert models_needed(0.5, 2) is None
+    assert models_needed(1.0) == 17
+    assert shift_power(1.0, 17, 17) >= 0.8 > shift_power(1.0, 16, 16)
+    with pytest.raises(ValueError, match="shift"):
+        models_needed(0.0)
+
+
+def test_one_model_beside_five_shows_only_what_a_simulation_says():
+    shift = detectable_shift(1, 5)
+    rng = np.random.default_rng(3)
+    ours, gold = rng.normal(shift, 1, 20_000), rng.normal(size=(20_000, 5))
+    p = ttest_ind(ours[None], gold.T, axis=0).pvalue
+    assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.01)
+    assert any(
+        f"from {shift:.1f} standard deviations" in words and "takes 17 models" in words for words in seed_words(5)
+    )
+    assert seed_words(1) == []
+    with pytest.raises(ValueError, match="retrains"):
+        detectable_shift(1, 1)
 
 
 def test_holm_by_hand():
@@ -82,16 +100,6 @@ def test_the_ks_lattice_brackets_the_level():
     assert ks_p_value(40, 40, round(found.d_below * 40) - 1) == found.above
     assert found.above - found.below > 0.01  # the gap that makes "p = .06" and "p = .04" neighbours
     assert ks_lattice(2, 2).below is None
-
-
-def test_seeds_and_samples_are_kept_apart():
-    rng = np.random.default_rng(2)
-    by_seed = rng.normal(0, 5, (6, 1)) + rng.normal(0, 0.1, (6, 50))
-    found = two_spreads(by_seed)
-    assert found.seeds is not None
-    assert found.seeds[1] - found.seeds[0] > 20 * (found.samples[1] - found.samples[0])
-    assert two_spreads(by_seed[:2]).seeds is None
-    assert "at least 3" in str(two_spreads(by_seed[:2]).missing)
 
 
 def test_pooled_false_alarms_are_as_often_as_they_say():

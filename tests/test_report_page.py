@@ -172,6 +172,11 @@ def test_limits_follow_from_the_data():
     found = " ".join(limits_of(bare()))
     assert "one seed, so the spread between runs is unknown" in found
     assert "rest on 40 samples only" in found
+    assert "KS p of" not in found
+    ks = ScoreRow("a", RETRAIN, 0, "ks_p", 0.5, 40, True)
+    assert "either side of .05 are 0.029 and 0.054" in " ".join(
+        limits_of(bare(tasks=[TaskSection("a", "", [ks])]))
+    )
     assert "only one retraining" in " ".join(
         limits_of(
             bare(tasks=[TaskSection("a", "", rows_of("a", {RETRAIN: (1.0,)}, {"UA": None}, 2, {"UA": 500}))])

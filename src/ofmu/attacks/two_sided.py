@@ -57,15 +57,22 @@ class Difference:
     whole: bool = True
 
 
-def two_sided(forget: ArrayLike, heldout: ArrayLike, rates: tuple[float, ...] = RATES) -> TwoSided:
+def two_sided(
+    forget: ArrayLike, heldout: ArrayLike, rates: tuple[float, ...] = RATES, *, flat: bool = False
+) -> TwoSided:
     """Attack scores [n] of D_f and [m] of held-out samples; high means "was in the training data".
 
-    Raises ValueError for nan, empty input, scores that are all equal, and rates outside (0, 1).
+    flat: scores that are all equal are an answer, AUC .5: so of a model to compare with, such as a Retrain that
+    nothing can be extracted from. Raises ValueError for nan, empty input, rates outside (0, 1), and scores that
+    are all equal unless `flat`.
     """
     ours, theirs = finite_vector("forget", forget), finite_vector("heldout", heldout)
-    not_constant("forget and heldout", np.concatenate([ours, theirs]))
+    both = np.concatenate([ours, theirs])
+    if not flat:
+        not_constant("forget and heldout", both)
     auc, spread = auc_with_error(ours, theirs)
-    p = float(mannwhitneyu(ours, theirs, alternative="two-sided").pvalue)
+    same = bool(both.min() == both.max())
+    p = 1.0 if same else float(mannwhitneyu(ours, theirs, alternative="two-sided").pvalue)
     return TwoSided(
         auc,
         spread,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -27,11 +28,12 @@ from ofmu.engine.requests import Files, Request, load_request
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case
 from ofmu.evidence.gates import Outcome, parse_gates
-from ofmu.evidence.outcome import Evidence, power_words
-from ofmu.evidence.plan import choose
+from ofmu.evidence.outcome import Evidence, before_words
+from ofmu.evidence.plan import Plan, choose
 from ofmu.report.model import Page, TaskSection
 from ofmu.report.page import write_page
 from ofmu.report.scores import write_scores
+from ofmu.tasks import Kind
 
 NAME = "Unlearned"
 
@@ -40,24 +42,40 @@ def attack(options: AttackOptions) -> int:
     """Attack, print, and write; see `AttackOptions`. Returns the exit code."""
     gates = [] if options.gate is None else parse_gates(options.gate)
     asked = None if options.attacks is None else [name.strip() for name in options.attacks.split(",")]
-    if asked is not None:
-        asked += [gate.group for gate in gates]
+    _check(options)
     case = _case(options)
     budget = None if options.budget is None else options.budget * gradient(case.kind)
-    plan = choose(case, asked, budget)
-    for sentence in power_words(len(case.forget), len(case.heldout)):
+    plan = choose(case, asked, budget, [gate.group for gate in gates])
+    for sentence in [*before_words(case), _planned(plan, case.kind)]:
         note(f"beforehand: {sentence}")
     if not plan.chosen:
         raise UserError(f"--attacks, --budget: nothing is left to run ({_left_out(plan.left_out)})")
     evidence, outcomes = gather(case, plan, gates)
     code = GATE_MISSED if any(not outcome.held for outcome in outcomes) else DONE
-    if options.out is not None:
-        _write(options, evidence, outcomes)
     if options.json:
         print_json({"exit_code": code, **plain(evidence, outcomes)})
     else:
         _print(evidence, outcomes)
+    if options.out is not None:
+        _write(options, evidence, outcomes)
     return code
+
+
+def _check(options: AttackOptions) -> None:
+    """UserError for numbers and places that cannot be, before anything is loaded."""
+    if options.budget is not None and not 0 < options.budget < math.inf:
+        raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
+    if options.seed < 0:
+        raise UserError(f"--seed: found {options.seed}, expected 0 or more")
+    if options.out is not None and Path(options.out).exists() and not Path(options.out).is_dir():
+        raise UserError(f"--out: {options.out} is a file, expected a folder")
+
+
+def _planned(plan: Plan, kind: Kind) -> str:
+    shadows = "".join(f" ({number} shadows)" for number in set(plan.shadows.values()))
+    cost = f"about {plan.cost / gradient(kind):,.0f} gradient-equivalents"
+    left = f"; not run: {_left_out(plan.left_out)}" if plan.left_out else ""
+    return f"{', '.join(plan.chosen) or 'nothing'}{shadows}, {cost}{left}"
 
 
 def _left_out(left_out: dict[str, str]) -> str:

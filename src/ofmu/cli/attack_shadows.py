@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ofmu.cli.attack_options import AttackOptions
-from ofmu.cli.given import method_of
+from ofmu.cli.given import method_of, width_of
 from ofmu.cli.job import gradient
 from ofmu.cli.loading import model_path
+from ofmu.cli.say import note
 from ofmu.engine.provenance import SCRATCH, read_provenance
 from ofmu.engine.store import default_root
 from ofmu.errors import UserError
@@ -33,24 +34,28 @@ def with_shadows(case: Case, options: AttackOptions) -> Case:
     template = case.model if scratch else case.base
     if template is None:
         return case
-    how = unlearning_of(options.model, case.kind, provenance.recipe.batch)
+    how = unlearning_of(options.model, case.kind, provenance.recipe.batch, width_of(case.model))
     root = default_root(os.environ)
     return replace(case, shadows=Setup(root, template, scratch, how, options.shadows, options.jobs))
 
 
-def unlearning_of(model: str, kind: Kind, batch: int) -> Unlearning | None:
+def unlearning_of(model: str, kind: Kind, batch: int, width: int | None = None) -> Unlearning | None:
     """How the model in an OUT of `ofmu unlearn` was unlearned, from its config.json; None where there is none.
 
-    batch: that of the model's training, which one-loop methods on images take over.
+    batch: that of the model's training, which one-loop methods on images take over. width: of a language model, by
+    which a default rate goes. What shadows do otherwise is said.
     """
     try:
         config = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
         given, budget = config["arguments"], float(config["budget_gradients"])
         if given["trainable"] != "full":
             return None
-        method = method_of(given["method"], kind, given["lr"], None)
+        method = method_of(given["method"], kind, given["lr"], width)
         one_loop = kind == "image" and not given["method"].startswith("ofmu")
-        steps = given["steps"] or 1_000_000
+        steps, targets = given["steps"] or 1_000_000, given["targets"]
+        for name in ("gate_every", "autocast"):
+            if given.get(name):
+                note(f"shadows unlearn as {model} did, but without --{name.replace('_', '-')}")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Unlearning(method, budget * gradient(kind), batch if one_loop else None, steps)
+    return Unlearning(method, budget * gradient(kind), batch if one_loop else None, steps, targets)

@@ -78,7 +78,7 @@ def tested(found: Finding) -> Tested:
         found.question,
         {"blind": "says nothing here"}.get(verdict, verdict) + _power(found),
         _auc(found.model),
-        ", ".join(_auc(each) for each in found.retrains) or "–",
+        (", ".join(_auc(each) for each in found.retrains) or "–") + _seeds(found.against),
         _auc(found.original),
         "–" if found.adjusted is None else f"{found.adjusted:.2g}",
         _rates(found.model) + "".join(f" Retrained: {_rates(each)}" for each in found.retrains[:1]),
@@ -97,6 +97,11 @@ def _auc(found: TwoSided | None) -> str:
     if found is None:
         return "–"
     return f"{found.auc:.2f}" + ("" if found.spread is None else f" ± {found.spread:.2f}")
+
+
+def _seeds(found: Difference | None) -> str:
+    """By how much retrained models differ: ± of each is over rows alone."""
+    return "" if found is None or found.seeds is None else f" (sd over seeds {found.seeds:.3f})"
 
 
 def _rates(found: TwoSided | None) -> str:

@@ -100,6 +100,6 @@ def case_for(given: Given, loaded: LoadedModel, unseen: Samples) -> Case:
     options, request = given.options, given.request
     request = replace(request, parts=replace(request.parts, heldout=unseen))
     original = load_model(model_path(options.model)).module
-    retrains = [] if given.retrain is None else [given.retrain.module]
+    retrains = [retrain.module for retrain in given.retrains]
     case = case_of(loaded, request, retrains, original, options.model, options.base, options.seed)
     return replace(case, alike=options.alike)

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.nn import Module
 
-from ..attacks import (
-    gradient_norms,
-    negative_entropy,
-    negative_modified_entropy,
-    scaled_confidence,
-    shadow_free_scores,
-    true_confidence,
-)
-from ..benchmarks.token_pass import TokenScores, token_scores
-from ..core.oracle import TorchOracle
 from ..core.terms import Loss
-from ..data.encode import Encoder, TextSamples
+from ..data.encode import Encoder
 from ..data.records import Record
-from ..engine.measuring import image_logits, sample_losses
 from ..engine.prepare import Parts
-from ..engine.targets import Rows, labels_of
+from ..engine.targets import Rows
 from ..engine.training import Recipe
 from ..losses import BASE_LOSSES
-from ..metrics.score import Floats
 from ..tasks import Kind, Samples
-from .finding import Finding, Pair, compared
+from .finding import Finding, Pair, judged
 from .shadows import Setup
 
 MOST = 2000  # rows of a part that attacks look at
+T = TypeVar("T")
+
+
+class Memory:
+    """What looks at models found, for cases that attack one model after another beside the same others."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], tuple[Module, Any]] = {}
+
+    def once(self, what: str, module: Module, look: Callable[[Module], T]) -> T:
+        """What `look` finds of a model; `what` names the look. A look that raises is not remembered."""
+        key = what, id(module)
+        if key not in self._found:
+            self._found[key] = module, look(module)  # the model is kept so that its id stays its own
+        found: T = self._found[key][1]
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Case:
     rows were drawn at random, row by row, from one pool, which sharpens the comparison with retrained models
     (`attacks.auc_difference`); not so where whole classes, people or documents were chosen. unrelated: rows that
     no model saw and that have nothing to do with the request, for relearning; None: half of the held-out ones.
+    memory: one for all cases that differ in `model` alone (`replace(case, model=…)`): the retrained models and the
+    original are then attacked once. None: nothing is remembered.
     """
 
     kind: Kind
@@ -64,6 +70,7 @@ class Case:
     probes: Mapping[str, tuple[Sequence[Record], Sequence[Record]]] = field(default_factory=dict)
     alike: bool = False
     unrelated: Samples | None = None
+    memory: Memory | None = None
 
     def __post_init__(self) -> None:
         if self.parts.heldout is None or len(self.parts.heldout) < 4 or len(self.parts.forget) < 2:
@@ -91,13 +98,27 @@ class Case:
         return [self.model, *self.retrains, *([] if self.original is None else [self.original])]
 
     def with_rows(self, forget: Samples, heldout: Samples) -> Case:
-        """The same models on other rows."""
-        return replace(self, parts=Parts(forget, self.parts.retain, heldout))
+        """The same models on other rows; what was remembered was of these."""
+        return replace(self, parts=Parts(forget, self.parts.retain, heldout), memory=None)
+
+
+def looked(case: Case, what: str, look: Callable[[Module], T]) -> tuple[T, list[T], T | None]:
+    """What one look finds of the model, of every retrained model and of the original, if there is one."""
+
+    def other(module: Module) -> T:
+        return look(module) if case.memory is None else case.memory.once(what, module, look)
+
+    gold = [other(each) for each in case.retrains]
+    return look(case.model), gold, None if case.original is None else other(case.original)
 
 
 def ask(case: Case, finding: Finding, scores: Callable[[Module], Pair]) -> Finding:
-    """One attack on all models of a case alike."""
-    return compared(finding, scores, case.model, case.retrains, case.original, case.alike)
+    """One attack on all models alike; what breaks down becomes `missing` and `failed`, never a number."""
+    try:
+        found = looked(case, finding.attack, scores)
+    except ValueError as error:
+        return replace(finding, missing=str(error), failed=True)
+    return judged(finding, *found, case.alike)
 
 
 def some(samples: Samples, most: int) -> Samples:
@@ -113,95 +134,6 @@ def halves(samples: Samples, seed: int) -> tuple[Samples, Samples]:
     return Rows(samples, sorted(order[:middle])), Rows(samples, sorted(order[middle:]))
 
 
-def loss_scores(case: Case, module: Module) -> Pair:
-    """What the losses of the forget and of the held-out rows say: all transformed models are measured by it.
-
-    Texts: −loss. Images: φ = log p − log(1 − p) of the true class, which orders rows as the loss does and still
-    tells them apart where a sure model's losses round to 0.
-    """
-    found = [_loss_scores(case, module, part) for part in (case.forget, case.heldout)]
-    return found[0], found[1]
-
-
-def _loss_scores(case: Case, module: Module, part: Samples) -> Floats:
-    image = case.kind == "image"
-    seen = (image_logits(module, part) if image else -sample_losses(module, part, case.loss)).double().numpy()
-    if not np.isfinite(seen).all():
-        raise ValueError("the attacked model's losses are not finite")
-    return scaled_confidence(seen, labels_of(part).numpy()) if image else seen
-
-
-def losses_of(case: Case, scores: Floats) -> Floats:
-    """The losses in nats [n] behind `loss_scores`: of φ, log(1 + exp(−φ))."""
-    return np.logaddexp(0.0, -scores) if case.kind == "image" else -scores
-
-
 def copy_of(module: Module) -> Module:
     """A copy that may be changed; in evaluation mode."""
     return copy.deepcopy(module).eval()
-
-
-def image_scores(case: Case, module: Module) -> dict[str, Pair]:
-    """Every one-query score of an image model, by the attack's name; one pass over forget, held-out and retain."""
-    parts = (case.forget, case.heldout, some(case.parts.retain, MOST))
-    logits = [image_logits(module, part).double().numpy() for part in parts]
-    labels = [labels_of(part).numpy() for part in parts]
-    each = [
-        np.stack(
-            [
-                np.log(np.maximum(true_confidence(z, y), 1e-30)),
-                negative_entropy(z),
-                negative_modified_entropy(z, y),
-            ],
-            axis=1,
-        )
-        for z, y in zip(logits, labels, strict=True)
-    ]
-    sure = [scaled_confidence(z, y) for z, y in zip(logits[:2], labels[:2], strict=True)]
-    found = {"loss": (sure[0], sure[1])}
-    found |= {name: (each[0][:, i], each[1][:, i]) for i, name in ((1, "entropy"), (2, "modified-entropy"))}
-    found["learnt-logistic"] = shadow_free_scores(each[2], each[1], each[0], "logistic", case.seed)
-    found["learnt-svc"] = shadow_free_scores(each[2], each[1], each[0], "svc", case.seed)
-    return found
-
-
-def text_scores(case: Case, module: Module) -> dict[str, Pair]:
-    """Every one-query score of a language model, by the attack's name; one pass over forget and held-out."""
-    parts = (case.forget, case.heldout)
-    passes: Sequence[TokenScores] = [token_scores(module, part) for part in parts]
-    sizes = [_compressed(part) for part in parts]
-    found = {
-        "loss": _pair([-one.loss for one in passes]),
-        "min-k": _pair([one.min_k for one in passes]),
-        "min-k++": _pair([one.min_k_plus_plus for one in passes]),
-        "zlib": _pair([-one.loss / size for one, size in zip(passes, sizes, strict=True)]),
-        "extraction": _pair([one.extraction for one in passes]),
-    }
-    if case.base is not None:
-        base = [sample_losses(case.base, part, case.loss).double().numpy() for part in parts]
-        found["reference"] = _pair([b - one.loss for b, one in zip(base, passes, strict=True)])
-    return found
-
-
-def gradient_scores(case: Case, module: Module) -> Pair:
-    """−‖∇ℓ_i‖₂ of every row: one gradient a row, of a copy whose parameters are all trained."""
-    trained = copy_of(module).requires_grad_(True)
-    oracle = TorchOracle(trained, products="differences", outer="differences")
-    return _pair([-gradient_norms(oracle, case.loss, part) for part in (case.forget, case.heldout)])
-
-
-def _compressed(samples: Samples) -> Floats:
-    """Bytes of each answer, compressed with zlib."""
-    return np.array([float(len(zlib.compress(_text(samples, row).encode()))) for row in range(len(samples))])
-
-
-def _text(samples: Samples, row: int) -> str:
-    if isinstance(samples, Rows):
-        return _text(samples.samples, samples.rows[row])
-    if not isinstance(samples, TextSamples):
-        raise ValueError(f"text of {type(samples).__name__} is unknown, expected text rows")
-    return samples.records.record(row).completion
-
-
-def _pair(values: Sequence[Floats]) -> Pair:
-    return np.asarray(values[0], dtype=np.float64), np.asarray(values[1], dtype=np.float64)

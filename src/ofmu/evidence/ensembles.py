@@ -10,12 +10,12 @@ import numpy as np
 from scipy.stats import t as student
 from torch.nn import Module
 
-from ..attacks import LeftOut, auc_with_error, offline_lira, rmia, u_lira, u_lira_left_out
+from ..attacks import LeftOut, auc_with_error, offline_lira, online_lira, rmia, u_lira, u_lira_left_out
 from ..engine.targets import Rows
 from ..metrics import klom, normal_klom
 from ..metrics.score import Floats
 from ..tasks import Samples
-from .case import Case
+from .case import Case, some
 from .finding import Finding, Pair, judged
 from .relabelled import relabelled
 from .rows import joined
@@ -70,31 +70,44 @@ def retrained_scores(case: Case, setup: Setup, pool: Samples, number: int) -> tu
 
 
 def against_unlearned(case: Case) -> list[Finding]:
-    """U-LiRA: shadows that saw half of the forgotten and held-out rows and unlearned them, as the target did.
+    """U-LiRA, and online LiRA with the same shadows before they unlearned.
+
+    Shadows saw half of the forgotten and held-out rows and unlearned them, as the target did.
 
     Shadows come in pairs that split those rows between them, so that every row is unlearned in half of the
     shadows and never seen by the others. The target's rows are scored by how the shadows treated the same rows.
     `extra` has what the shadows say of the *method*: each in turn as target, scored by the others, mean AUC over
-    models with its 95 % t interval (models, not rows, are the sample).
+    models with its 95 % t interval (models, not rows, are the sample). Before unlearning, the shadows are models
+    that were trained with and without a row: online LiRA asks which of the two the target is like.
     """
     finding = Finding(
         "u-lira", "membership", "Does a forgotten row look unlearned rather than never seen (U-LiRA)?"
     )
+    online = Finding(
+        "lira-online", "membership", "Is a row answered as by models that were trained on it (online LiRA)?"
+    )
     setup = case.shadows
     if setup is None or setup.how is None or case.recipe is None:
-        return [replace(finding, missing="nothing says how the model was trained and unlearned")]
-    heldout = Rows(case.heldout, list(range(min(len(case.heldout), len(case.forget)))))
+        why = "nothing says how the model was trained and unlearned"
+        return [replace(each, missing=why) for each in (finding, online)]
+    heldout = some(case.heldout, len(case.forget))  # evenly spread: they may stand in an order
     pool, n = joined([case.forget, heldout]), len(case.forget)
     gone = design(len(pool), setup.number or USUAL, case.seed)
     shadows = [_shadow(case, setup, pool, j, row) for j, row in enumerate(gone)]
     phi, _ = shadow_scores(shadows, setup.root, setup.jobs, _watched(setup, len(shadows)))
 
-    def scores(module: Module) -> Pair:
+    before = scores_before(shadows, setup.root)
+
+    def unlearned(module: Module) -> Pair:
         found = u_lira(scores_of(module, case.kind, pool)[0], phi, gone, ~gone)
         return found[:n], found[n:]
 
-    found = _asked(case, finding, scores)
-    return [replace(found, extra=(method_words(u_lira_left_out(phi, gone, ~gone)),))]
+    def trained(module: Module) -> Pair:
+        found = online_lira(scores_of(module, case.kind, pool)[0], before, gone)
+        return found[:n], found[n:]
+
+    found = replace(_asked(case, finding, unlearned), extra=(method_words(u_lira_left_out(phi, gone, ~gone)),))
+    return [found, replace(_asked(case, online, trained), extra=(f"{len(shadows)} shadows",))]
 
 
 def margins_apart(case: Case) -> list[Finding]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
-from torch.nn import Module
 
 from ..attacks import Difference, TwoSided, auc_difference, two_sided
 from ..metrics.score import Floats
@@ -131,31 +130,12 @@ class Finding:
         return "0.500" if not aucs else f"{sum(aucs) / len(aucs):.3f}"
 
 
-def compared(
-    finding: Finding,
-    scores: Callable[[Module], Pair],
-    model: Module,
-    retrains: Sequence[Module],
-    original: Module | None,
-    alike: bool = False,
-) -> Finding:
-    """Run an attack on all models alike; what breaks down becomes `missing` and `failed`, never a number.
-
-    alike: whether the forget and the held-out rows were drawn from one pool (`auc_difference`).
-    """
-    try:
-        ours = scores(model)
-        gold = [scores(each) for each in retrains]
-        before = None if original is None else scores(original)
-    except ValueError as error:
-        return replace(finding, missing=str(error), failed=True)
-    return judged(finding, ours, gold, before, alike)
-
-
 def judged(
     finding: Finding, ours: Pair, gold: Sequence[Pair], before: Pair | None, alike: bool = False
 ) -> Finding:
-    """A finding from scores that were made already; alike as for `compared`.
+    """A finding from the scores of the model, of the retrained models and of the original.
+
+    alike: whether the forget and the held-out rows were drawn from one pool (`auc_difference`).
 
     A score that is the same for every row of the model orders none: that is no answer, but no failure either
     (nothing left to extract looks so).
@@ -164,8 +144,8 @@ def judged(
         return replace(
             finding,
             model=two_sided(*ours),
-            retrains=tuple(two_sided(*pair) for pair in gold),
-            original=None if before is None else two_sided(*before),
+            retrains=tuple(two_sided(*pair, flat=True) for pair in gold),
+            original=None if before is None else two_sided(*before, flat=True),
             against=auc_difference(*ours, gold, alike) if gold else None,
             control=auc_difference(*before, gold, alike) if gold and before is not None else None,
         )

@@ -73,6 +73,8 @@ def parse_gates(text: str) -> list[Gate]:
         name, equals, limit = (piece.strip() for piece in part.partition("="))
         if name not in ATTACKS:
             raise UserError(f"--gate: found {name!r}, expected some of {', '.join(ATTACKS)}")
+        if equals and name == "klom":  # p is of a permutation test: it gives no interval for the leak's size
+            raise UserError("--gate: found klom with a limit, which no interval shows; give klom alone")
         gates.append(Gate(name, _limit(name, limit) if equals else None))
     names = [gate.group for gate in gates]
     if len(set(names)) < len(names):
@@ -129,7 +131,7 @@ BLIND = _Answer(
 
 UNSHOWN = (
     "since one retrained model cannot show a limit: how far another retraining would lie is not known; say "
-    "--alike if the rows were drawn at random from one pool, or give ofmu attack several --retrain"
+    "--alike if the rows were drawn at random from one pool, or give --retrain several times"
 )
 
 
@@ -162,7 +164,9 @@ def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
     sharp = [found.smallest for found in answered if found.verdict != "blind" and found.smallest is not None]
     if not sharp:
         return BLIND
-    return _Answer(True, f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC")
+    dull = [f.attack for f in answered if f.verdict == "blind" or f.smallest is None]
+    rest = f"; {', '.join(dull)} could have detected nothing here" if dull else ""
+    return _Answer(True, f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC{rest}")
 
 
 def _upper(found: Finding) -> float:

@@ -16,9 +16,10 @@ from ..engine.trainable import block_list
 from ..losses import placed
 from ..metrics.score import Floats
 from ..tasks import IGNORE, Samples, batches
-from .case import Case, ask, halves, loss_scores, some
+from .case import Case, ask, halves, looked, some
 from .finding import Finding, Pair, judged
 from .layers import LAYERS, cka, features, layers_of, probe_scores, without_directions
+from .scores import loss_scores
 
 ROWS = 500  # that layers are looked at on
 
@@ -37,8 +38,7 @@ def probes(case: Case) -> list[Finding]:
     models' AUCs differ by does hold it; with one retrained model p is too small.
     """
     look = partial(_both, case)
-    ours, gold = look(case.model), [look(each) for each in case.retrains]
-    before = None if case.original is None else look(case.original)
+    ours, gold, before = looked(case, "layers", look)
     found = []
     for name in ours[0]:
         scores = partial(_probe, name=name, seed=case.seed)

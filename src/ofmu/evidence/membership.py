@@ -13,8 +13,9 @@ from ..engine.measuring import image_logits
 from ..engine.targets import labels_of
 from ..metrics.score import Floats
 from ..tasks import Samples
-from .case import Case, ask, gradient_scores, image_scores, losses_of, some, text_scores
+from .case import Case, ask, looked, some
 from .finding import Finding, Pair, judged
+from .scores import gradient_scores, image_scores, losses_of, text_scores
 
 SVC_ROWS = 1000  # of each side that the kernel machine is fitted on: its time grows with the square
 QUESTIONS = {
@@ -33,18 +34,21 @@ QUESTIONS = {
 }
 
 
+IMAGES = ("loss", "entropy", "modified-entropy", "learnt-logistic", "learnt-svc")
+TEXTS = ("loss", "min-k", "min-k++", "zlib", "extraction")
+
+
 def one_query(case: Case) -> list[Finding]:
     """All attacks that one look at each model pays for."""
     look = image_scores if case.kind == "image" else text_scores
+    names = IMAGES if case.kind == "image" else TEXTS if case.base is None else (*TEXTS, "reference")
     try:
-        ours = look(case, case.model)
-        gold = [look(case, each) for each in case.retrains]
-        before = None if case.original is None else look(case, case.original)
+        ours, gold, before = looked(case, "one query", partial(look, case))
     except ValueError as error:
-        return [Finding("loss", "membership", QUESTIONS["loss"], missing=str(error), failed=True)]
+        return [replace(_asking(name), missing=str(error), failed=True) for name in names]
     found = [
         judged(
-            Finding(name, "elicitation" if name == "extraction" else "membership", QUESTIONS[name]),
+            _asking(name),
             pair,
             [each[name] for each in gold],
             None if before is None else before[name],
@@ -55,6 +59,10 @@ def one_query(case: Case) -> list[Finding]:
     distances = _distances(*(losses_of(case, each["loss"][0]) for each in (ours, *gold)))
     found = [replace(each, extra=distances) if each.attack == "loss" else each for each in found]
     return [*found, svc(case)] if case.kind == "image" else found
+
+
+def _asking(name: str) -> Finding:
+    return Finding(name, "elicitation" if name == "extraction" else "membership", QUESTIONS[name])
 
 
 def _distances(ours: Floats, *gold: Floats) -> tuple[str, ...]:
@@ -73,20 +81,25 @@ def _distances(ours: Floats, *gold: Floats) -> tuple[str, ...]:
 
 def svc(case: Case) -> Finding:
     """The kernel machine on the true-label confidence; `extra` has the protocol's MIA of every model."""
-    said: list[str] = []
+    finding = Finding("svc", "membership", QUESTIONS["svc"])
 
-    def scores(module: Module) -> Pair:
+    def look(module: Module) -> tuple[Pair, float]:
         forget, heldout, retain = (
             _confidences(module, part) for part in (case.forget, case.heldout, some(case.parts.retain, SVC_ROWS))
         )
-        said.append(f"{svc_attack(retain, heldout, forget, most=SVC_ROWS).mia:.1f} %")
-        return svc_scores(retain, heldout, forget, case.seed, SVC_ROWS)
+        mia = svc_attack(retain, heldout, forget, most=SVC_ROWS).mia
+        return svc_scores(retain, heldout, forget, case.seed, SVC_ROWS), mia
 
-    found = ask(case, Finding("svc", "membership", QUESTIONS["svc"]), scores)
-    if found.missing is not None:
-        return found
-    others = f"; other models: {', '.join(said[1:])}" if said[1:] else ""
-    return replace(found, extra=(f"MIA, the share of forgotten rows that it calls unseen: {said[0]}{others}",))
+    try:
+        ours, gold, before = looked(case, "svc", look)
+    except ValueError as error:
+        return replace(finding, missing=str(error), failed=True)
+    found = judged(finding, ours[0], [pair for pair, _ in gold], None if before is None else before[0], case.alike)
+    said = [f"{mia:.1f} %" for _, mia in (*gold, *([] if before is None else [before]))]
+    others = f"; other models: {', '.join(said)}" if said else ""
+    return replace(
+        found, extra=(f"MIA, the share of forgotten rows that it calls unseen: {ours[1]:.1f} %{others}",)
+    )
 
 
 def _confidences(module: Module, part: Samples) -> Floats:

@@ -8,10 +8,18 @@ from dataclasses import dataclass, field
 from .case import Case
 from .finding import Finding, corrected
 from .plan import Plan
-from .statistics import POWER, detectable_auc, detectable_tpr, samples_needed
+from .statistics import (
+    POWER,
+    detectable_auc,
+    detectable_shift,
+    detectable_tpr,
+    models_needed,
+    samples_needed,
+)
 
 FPR = (0.01, 0.001)
 SMALL = 0.55  # an AUC that is worth knowing of
+SHIFT = 1.0  # standard deviations between seeds
 
 
 @dataclass(frozen=True)
@@ -50,19 +58,27 @@ class Evidence:
     @property
     def verdict(self) -> list[str]:
         """The run in two or three sentences that say no more than was tested."""
-        answered = [found for found in self.findings if found.verdict in ("not detected", "blind")]
-        tested = len(answered) + len(self.detected)
+        names = {
+            verdict: [found.attack for found in self.findings if found.verdict == verdict]
+            for verdict in ("not detected", "blind")
+        }
+        failed = [found.attack for found in self.findings if found.failed]
+        tested = len(names["not detected"]) + len(self.detected)
         said = [
             f"{len(self.detected)} of {tested} attacks that gave an answer found a trace (5 % for all together)."
+            if tested
+            else "No attack gave an answer: this run says nothing about what is left."
         ]
         said += [f"{found.attack}: {found.words}" for found in self.detected]
         if tested and not self.detected:
             said.append(
                 "Not detected is not proof of absence: smaller traces, and other attacks, were not tested."
             )
-        blind = [found.attack for found in answered if found.verdict == "blind"]
-        if blind:
-            said.append(f"Not even the original model is caught by {', '.join(blind)}: they say nothing here.")
+        if names["blind"]:
+            blind = ", ".join(names["blind"])
+            said.append(f"Not even the original model is caught by {blind}: they say nothing here.")
+        if failed:
+            said.append(f"Tried and failed: {', '.join(failed)}.")
         return said
 
 
@@ -72,19 +88,24 @@ def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence
     return Evidence(
         tuple(corrected(findings)),
         dict(plan.left_out),
-        tuple(power_words(len(case.forget), len(case.heldout))),
+        tuple(before_words(case)),
         len(case.forget),
         len(case.heldout),
         len(case.retrains),
         case.original is not None,
         len(case.parts.forget),
         len(case.parts.heldout),
-        tuple(_notes(case)),
+        (*_notes(case), *_probe_notes(case, plan)),
     )
 
 
+def before_words(case: Case) -> list[str]:
+    """What these rows and retrained models can show at all: said before a run."""
+    return [*power_words(len(case.forget), len(case.heldout)), *seed_words(len(case.retrains))]
+
+
 def power_words(forget: int, heldout: int) -> list[str]:
-    """What these numbers of rows can show at all: said before a run."""
+    """What these numbers of rows can show at all."""
     auc = detectable_auc(forget, heldout)
     rows = f"{forget} forgotten and {heldout} held-out rows"
     said = [
@@ -107,9 +128,30 @@ def power_words(forget: int, heldout: int) -> list[str]:
         rate = detectable_tpr(fpr, forget)
         if rate is not None:
             said.append(
-                f"at a false-positive rate of {fpr:.1%}, finding {rate:.1%} of the forgotten rows is detectable"
+                f"at a false-positive rate of {fpr:.1%}, finding {rate:.1%} of the forgotten rows is detectable, "
+                "the threshold taken as known"
             )
     return said
+
+
+def seed_words(retrains: int) -> list[str]:
+    """What one unlearned model beside so many retrained ones shows of a shift that seeds alone could make."""
+    if retrains < 2:
+        return []
+    return [
+        f"one model beside {retrains} retrained ones shows a shift of all rows together from "
+        f"{detectable_shift(1, retrains):.1f} standard deviations of their seeds (power {POWER:g}, 5 %); "
+        f"one of {SHIFT:g} takes {models_needed(SHIFT)} models of either kind"
+    ]
+
+
+def _probe_notes(case: Case, plan: Plan) -> list[str]:
+    if "inside" not in plan.chosen or len(case.retrains) != 1:
+        return []
+    return [
+        "probes beside one retrained model raise false alarms about two to three times as often as said: they are "
+        "fitted on the labels that they are asked for; several retrained models settle it"
+    ]
 
 
 def _notes(case: Case) -> list[str]:

@@ -1,6 +1,7 @@
 """Changes of a model that take no data: what is only hidden comes back when the weights are disturbed.
 
-Each function returns a changed copy; the model itself is left as it is. Threat model: the attacker holds the
+Each function returns a changed copy, an adapter merged into it (apart from the weights a small update survives
+what it does not survive in them); the model itself is left as it is. Threat model: the attacker holds the
 weights. Cost: no training; one look at the changed model.
 """
 
@@ -24,7 +25,7 @@ def quantised(module: Module, bits: int) -> Module:
     """
     if not 2 <= bits <= 16:
         raise ValueError(f"bits: found {bits}, expected 2 to 16")
-    changed, most = copy_of(module), 2 ** (bits - 1) - 1
+    changed, most = _merged(module), 2 ** (bits - 1) - 1
     for weight in _matrices(changed):
         flat = weight.data.flatten(1)
         scale = flat.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / most
@@ -42,7 +43,7 @@ def pruned(module: Module, share: float) -> Module:
     """
     if not 0 < share < 1:
         raise ValueError(f"share: found {share}, expected a share inside (0, 1)")
-    changed = copy_of(module)
+    changed = _merged(module)
     for weight in _matrices(changed):
         size = weight.data.abs().flatten()
         count = int(share * size.numel())
@@ -57,7 +58,7 @@ def noisy(module: Module, relative: float, seed: int) -> Module:
     """Every matrix w → w + relative · std(w) · ε, ε standard normal from `seed`: the same ε for every model."""
     if not relative > 0:
         raise ValueError(f"relative: found {relative}, expected a number above 0")
-    changed, generator = copy_of(module), torch.Generator().manual_seed(seed)
+    changed, generator = _merged(module), torch.Generator().manual_seed(seed)
     for weight in _matrices(changed):
         drawn = torch.randn(weight.shape, generator=generator).to(weight)
         weight.data += relative * weight.data.std() * drawn

@@ -87,7 +87,10 @@ ATTACKS: dict[str, Attack] = {
     "gradnorm": Attack("membership from gradient norms", lambda c: 3 * _look(c), gradient_norm),
     "disturb": Attack("pruning, and noise on the weights", lambda c: 2 * _look(c), disturb),
     "u-lira": Attack(
-        "membership against shadows that unlearned too", _u_lira_cost, against_unlearned, trains=True
+        "membership against shadows, before and after they unlearned too",
+        _u_lira_cost,
+        against_unlearned,
+        trains=True,
     ),
     "lira": Attack("LiRA and RMIA against retrained shadows", _lira_cost, against_retrained, trains=True),
     "klom": Attack(
@@ -110,14 +113,16 @@ class Plan:
     shadows: dict[str, int] = field(default_factory=dict)
 
 
-def choose(case: Case, asked: Sequence[str] | None = None, budget: float | None = None) -> Plan:
+def choose(
+    case: Case, asked: Sequence[str] | None = None, budget: float | None = None, needed: Sequence[str] = ()
+) -> Plan:
     """The attacks to run: those asked for (None: all that apply), in order of strength, while the budget lasts.
 
-    budget: sample-gradients. Attacks that train shadows are run where they are asked for, with as many as are set,
-    or else 16; or where a budget leaves enough for at least 8, with as many as it pays for, at most 64. Raises
-    UserError for an unknown name.
+    needed: asked for besides, as by gates. budget: sample-gradients. Attacks that train shadows run where they
+    are asked for, with as many as are set, or else 16; or where a budget leaves enough for at least 8, with as
+    many as it pays for, at most 64. Raises UserError for an unknown name.
     """
-    names = list(ATTACKS) if asked is None else list(dict.fromkeys(asked))
+    names = list(dict.fromkeys([*(ATTACKS if asked is None else asked), *needed]))
     for name in names:
         if name not in ATTACKS:
             raise UserError(f"--attacks: found {name!r}, expected some of {', '.join(ATTACKS)}")
@@ -130,7 +135,7 @@ def choose(case: Case, asked: Sequence[str] | None = None, budget: float | None 
         why = _unfit(attack, case)
         if why is None and attack.trains:
             number = _number(case, own, left)
-            why = _too_few(number, own, left, asked is not None)
+            why = _too_few(number, own, left, asked is not None or name in needed)
         if why is None and left is not None and number * own > left:
             why = f"costs {number * own:.0f} sample-gradients, {max(left, 0):.0f} of the budget were left"
         if why is not None:

@@ -17,8 +17,9 @@ from torch.nn import Module
 from ..engine.loop import Diverged
 from ..engine.training import Recipe, training
 from ..tasks import Samples
-from .case import Case, copy_of, halves, loss_scores, losses_of, some
+from .case import Case, copy_of, halves, looked, some
 from .finding import Finding, Pair, judged
+from .scores import loss_scores, losses_of
 
 On = Literal["forget", "retain", "unrelated"]
 STEPS = {"image": 32, "text": 16}  # of training
@@ -87,12 +88,12 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
         return replace(finding, missing="too few rows to train on some and ask for others")
     inner, count = case.with_rows(asked, heldout), STEPS[case.kind] if steps is None else steps
     try:
-        ours = relearned(inner, case.model, rows, count, case.seed)
-        gold = [relearned(inner, each, rows, count, case.seed) for each in case.retrains]
-        before = None if case.original is None else relearned(inner, case.original, rows, count, case.seed)
+        ours, gold, before = looked(
+            case, f"relearn-{on} {count}", lambda module: relearned(inner, module, rows, count, case.seed)
+        )
     except (ValueError, Diverged) as error:
         return replace(finding, missing=str(error), failed=True)
-    last = None if before is None else before.scores[0]  # the control is the original as it is: it needs no lesson
+    last = None if before is None else before.scores[-1]
     found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last, case.alike)
     return replace(found, extra=_words(ours, gold, before, len(rows)))
 

@@ -14,8 +14,8 @@ from ..data.records import Record
 from ..engine.measuring import evaluating
 from ..metrics import rouge_l_recall
 from ..metrics.score import Floats
-from .case import Case, ask, some
-from .finding import Finding, Pair
+from .case import Case, looked, some
+from .finding import Finding, Pair, judged
 from .rows import records_of
 
 QUESTIONS, DRAWS, LONGEST = 16, 4, 48  # asked, answers to each, tokens of an answer
@@ -38,19 +38,24 @@ def leak_at_k(case: Case, questions: int | None = None, k: int = DRAWS, longest:
         asked = records_of(some(case.forget, most)), records_of(some(case.heldout, most))
     except ValueError as error:
         return replace(finding, missing=str(error))
-    counts: list[str] = []
 
     def scores(module: Module) -> Pair:
         best = [_best(module, encoder, rows, k, tokens, case.seed) for rows in asked]
-        counts.append(f"{int((best[0] >= SAID).sum())} of {len(best[0])}")
         return best[0], best[1]
 
-    found = ask(case, finding, scores)
-    if not counts:
-        return found
+    try:
+        ours, gold, before = looked(case, finding.attack, scores)
+    except ValueError as error:
+        return replace(finding, missing=str(error), failed=True)
+    counts = [_leaks(pair) for pair in (ours, *gold, *([] if before is None else [before]))]
+    found = judged(finding, ours, gold, before, case.alike)
     return replace(
         found, extra=(f"questions whose answer leaks: {counts[0]}; other models: {', '.join(counts[1:])}",)
     )
+
+
+def _leaks(pair: Pair) -> str:
+    return f"{int((pair[0] >= SAID).sum())} of {len(pair[0])}"
 
 
 @torch.no_grad()

@@ -36,12 +36,18 @@ FILE, MODEL = "scores.npz", "model.safetensors"
 
 @dataclass(frozen=True)
 class Unlearning:
-    """How the target was unlearned. budget in sample-gradients; batch: of both streams."""
+    """How the target was unlearned. budget in sample-gradients; batch: of both streams; targets: `Sources`."""
 
     method: Method
     budget: float
     batch: int | None = None
     steps: int = 1_000_000
+    targets: str | None = None
+
+    def key(self) -> list[object]:
+        """What shadows depend on."""
+        named = [] if self.targets is None else [self.targets]
+        return [repr(self.method), self.budget, self.batch, self.steps, *named]
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,7 @@ class Shadow:
             "scratch": self.scratch,
             "recipe": asdict(self.recipe),
             "rows": {name: None if part is None else rows_fingerprint(part) for name, part in parts.items()},
-            "how": None
-            if self.how is None
-            else [repr(self.how.method), self.how.budget, self.how.batch, self.how.steps],
+            "how": None if self.how is None else self.how.key(),
         }
 
     def trained(self, store: Path) -> Module:
@@ -126,7 +130,8 @@ class Shadow:
         if self.how is not None and self.forget is not None:
             parts = Parts(self.forget, self.retain, self.heldout)
             base = None if self.scratch else copy.deepcopy(self.template)
-            sources = Sources(base=base if self.kind == "text" else None, recipe=self.recipe)
+            base = base if self.kind == "text" else None
+            sources = Sources(base=base, recipe=self.recipe, targets=self.how.targets)
             if self.kind == "text" and self.scratch:
                 sources = replace(sources, fresh=lambda seed: fresh_like(self.template, seed))
             how, seed = self.how, self.recipe.seed

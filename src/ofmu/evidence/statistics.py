@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.stats import beta, binom, nct, norm, t
-
-from ..metrics import bootstrap, mean_interval
-from ..metrics.score import Floats
 
 LEVEL, POWER = 0.05, 0.8
 
@@ -63,13 +58,7 @@ def samples_needed(auc: float, power: float = POWER, level: float = LEVEL) -> in
     _auc(auc, 2, 2)
     if abs(auc - 0.5) < 1e-3:
         raise ValueError(f"auc: found {auc:g}, expected one that differs from .5 by .001 or more")
-    low, high = 2, 4
-    while auc_power(auc, high, high, level) < power:
-        high *= 2
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if auc_power(auc, middle, middle, level) >= power else (middle + 1, high)
-    return low
+    return _fewest(lambda n: auc_power(auc, n, n, level) >= power)
 
 
 def detectable_tpr(fpr: float, members: int, power: float = POWER, level: float = LEVEL) -> float | None:
@@ -89,20 +78,49 @@ def detectable_tpr(fpr: float, members: int, power: float = POWER, level: float 
     return high
 
 
-def models_needed(effect: float, retrains: int, power: float = POWER, level: float = LEVEL) -> int | None:
-    """How many unlearned models, beside `retrains` retrained ones, show a shift of `effect` seed deviations.
+def shift_power(shift: float, models: int, retrains: int, level: float = LEVEL) -> float:
+    """Probability that a two-sided t test at `level` tells so many unlearned models from `retrains`.
 
-    Two-sample t test, equal variances, two-sided. None where 10,000 models would not do: too few retrained ones.
-    Raises ValueError for no effect and fewer than 2 retrained models.
+    shift: of all rows together, in standard deviations between seeds, the same on both sides. Raises ValueError
+    for less than 1 unlearned or 2 retrained models.
     """
-    if not effect or retrains < 2:
-        raise ValueError(f"effect, retrains: found {effect} and {retrains}, expected one not 0 and at least 2")
-    for n in (*range(1, 100), *range(100, 10_001, 50)):
-        freedom, shift = n + retrains - 2, abs(effect) * math.sqrt(n * retrains / (n + retrains))
-        limit = t.isf(level / 2, freedom)
-        if nct.sf(limit, freedom, shift) + nct.cdf(-limit, freedom, shift) >= power:
-            return n
-    return None
+    if models < 1 or retrains < 2:
+        raise ValueError(f"models, retrains: found {models} and {retrains}, expected at least 1 and 2")
+    freedom, apart = models + retrains - 2, abs(shift) * math.sqrt(models * retrains / (models + retrains))
+    limit = float(t.isf(level / 2, freedom))
+    return float(nct.sf(limit, freedom, apart) + nct.cdf(-limit, freedom, apart))
+
+
+def detectable_shift(models: int, retrains: int, power: float = POWER, level: float = LEVEL) -> float:
+    """The smallest shift, in standard deviations between seeds, seen with this power (`shift_power`)."""
+    low, high = 0.0, 1.0
+    while shift_power(high, models, retrains, level) < power:
+        high *= 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shift_power(middle, models, retrains, level) >= power else (middle, high)
+    return high
+
+
+def models_needed(shift: float, power: float = POWER, level: float = LEVEL) -> int:
+    """How many unlearned models, and as many retrained ones, show a shift of this size (`shift_power`).
+
+    Raises ValueError for a shift below .01, which more than 100,000 models would be needed for.
+    """
+    if not abs(shift) >= 0.01:
+        raise ValueError(f"shift: found {shift}, expected at least .01 standard deviations")
+    return _fewest(lambda n: shift_power(shift, n, n, level) >= power)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int:
+    """The smallest number, from 2, that is enough; more are enough too."""
+    low, high = 2, 4
+    while not enough(high):
+        high *= 2
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 # many attacks at once
@@ -122,41 +140,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - i) * p))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
-
-
-# spread
-
-
-@dataclass(frozen=True)
-class TwoSpreads:
-    """The mean of a number over seeds and samples, with what each of the two leaves open, kept apart.
-
-    samples: 95 % bootstrap interval over samples, seeds as they are. seeds: the same over seeds, samples as they
-    are; None, and `missing` says why, below 3 seeds: redrawing one or two tells nothing.
-    """
-
-    mean: float
-    samples: tuple[float, float]
-    seeds: tuple[float, float] | None
-    missing: str | None = None
-
-
-def two_spreads(values: ArrayLike, seed: int = 0) -> TwoSpreads:
-    """Bootstrap values [seeds, samples], one number a seed and sample, over samples and over seeds apart.
-
-    Raises ValueError for nan and another shape.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"values: found shape {array.shape}, expected finite numbers [seeds, samples]")
-    samples = mean_interval(array.mean(axis=0), seed)
-    if len(array) < 3:
-        return TwoSpreads(float(array.mean()), samples, None, f"{len(array)} seeds, at least 3 are needed")
-    return TwoSpreads(float(array.mean()), samples, bootstrap(array.mean(axis=1), _mean, seed))
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean())
 
 
 def _auc(auc: float, forget: int, heldout: int) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 
 from torch.nn import Module
 
-from .case import Case, ask, loss_scores
+from .case import Case, ask
 from .finding import Finding
 from .perturb import interpolated, merged_in_half, noisy, pruned, quantised, without_adapter
+from .scores import loss_scores
 
 SHARE, NOISE, BACK = 1 / 3, 0.05, 0.25  # of weights pruned; of their spread; of the way to the original
 

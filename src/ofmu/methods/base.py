@@ -25,6 +25,10 @@ class Descent:
     clip: float | None = None
     momentum: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not self.lr >= 0:
+            raise ValueError(f"lr: found {self.lr}, expected a learning rate of 0 or more")
+
     def build(self, params: Vector) -> torch.optim.Optimizer:
         """The optimiser over `params`, without weight decay (shrinking weights is not unlearning)."""
         if self.rule == "sgd":

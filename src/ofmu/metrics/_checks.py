@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float64]
 ROUNDING = 1e-6  # a float32 softmax may give 1.0000001, and its loss −1e-7
@@ -11,7 +12,7 @@ ROUNDING = 1e-6  # a float32 softmax may give 1.0000001, and its loss −1e-7
 
 def finite(name: str, values: ArrayLike, ndim: int) -> Floats:
     """`values` as float64 with `ndim` axes; ValueError if the shape is another, empty, or not all finite."""
-    array = np.asarray(values, dtype=np.float64)
+    array = _floats(name, values)
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"{name}: found shape {array.shape}, expected {ndim} axis/axes and at least one value")
     bad = int((~np.isfinite(array)).sum())
@@ -21,6 +22,16 @@ def finite(name: str, values: ArrayLike, ndim: int) -> Floats:
             "the model or the run that made them has diverged"
         )
     return array
+
+
+def _floats(name: str, values: ArrayLike) -> Floats:
+    if isinstance(values, Tensor):
+        return np.asarray(values.detach().double().cpu().numpy(), dtype=np.float64)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        found = type(values).__name__
+        raise ValueError(f"{name}: found a {found} that is no array of numbers ({error})") from None
 
 
 def vector(name: str, values: ArrayLike, low: float = -np.inf, high: float = np.inf) -> Floats:

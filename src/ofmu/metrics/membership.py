@@ -58,8 +58,9 @@ def min_k(logprobs: ArrayLike, k: float = 0.2) -> float:
     """Min-K%: the mean of the lowest k·m of a text's m token log-probabilities, at least one; high for members.
 
     logprobs: [m], log p(x_t | x_<t) ≤ 0 of one text's tokens; k: a share in (0, 1] (the paper takes 0.2; MUSE and
-    OpenUnlearning 0.4 in places). k·m is rounded down, as in the authors' code. Source: Shi et al., "Detecting
-    pretraining data from large language models" (2023), arXiv 2310.16789, equation 1. Raises ValueError for nan,
+    OpenUnlearning 0.4 in places). k·m is rounded down, as in the authors' code (but for float rounding: .29 · 100
+    is 29 here, 28 there). Source: Shi et al., "Detecting pretraining data from large language models" (2023),
+    arXiv 2310.16789, equation 1. Raises ValueError for nan,
     no token, positive log-probabilities and a k that is no share.
     """
     return lowest_mean(vector("logprobs", logprobs, high=0), k)

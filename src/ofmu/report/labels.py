@@ -220,7 +220,7 @@ LABELS: dict[str, Label] = {
         "MMLU", "Share of general questions whose likeliest choice is the right one; .25 is chance.", "kept"
     ),
     "general_damage": Label(
-        "damage", "Accuracy on general knowledge that unlearning took, in points: 0 is none.", "kept"
+        "MMLU lost", "Accuracy on general knowledge that unlearning took, in points: 0 is none.", "kept"
     ),
     "min_k_plus_plus_auc": Label(
         "Min-K%++ AUC",
@@ -243,7 +243,7 @@ LABELS: dict[str, Label] = {
         "near",
     ),
     "unseen_damage": Label(
-        "damage %",
+        "unseen lost %",
         "How much less likely answers about others nobody trained on became, in % of before; below 0: likelier.",
         "kept",
     ),

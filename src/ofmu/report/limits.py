@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ofmu.report.lattice import ks_lattice
 from ofmu.report.model import FLOOR, RETRAIN, Page, ScoreRow, TaskSection
 
 GENERAL = (
@@ -28,7 +29,7 @@ def _task_limits(task: TaskSection) -> list[str]:
         found.append("no model was retrained without the forgotten samples, so nearness to one is unknown")
     elif FLOOR not in methods:
         found.append("only one retraining was made, so how far two of them differ by chance is unknown")
-    found += _spread(task.rows) + _size(task.rows)
+    found += _spread(task.rows) + _size(task.rows) + _lattice(task.rows)
     if task.losses is not None and task.losses.unseen is None:
         found.append("no losses on samples that nobody trained on, so they cannot be compared")
     if any(row.value is None for row in task.rows):
@@ -51,3 +52,16 @@ def _size(rows: Sequence[ScoreRow]) -> list[str]:
     if not counts or min(counts) >= SMALL:
         return []
     return [f"some numbers rest on {min(counts)} samples only; small differences in them mean little"]
+
+
+def _lattice(rows: Sequence[ScoreRow]) -> list[str]:
+    """What p of a KS test can be at all, where questions are so few that its steps matter."""
+    counts = sorted(
+        {row.n for row in rows if row.metric == "ks_p" and row.value is not None and row.n < 10 * SMALL}
+    )
+    return [
+        f"KS p of {n} against {n} questions takes few values: the two on either side of .05 are "
+        f"{near.below:.2g} and {near.above:.2g}"
+        for n, near in ((n, ks_lattice(n, n)) for n in counts)
+        if near.below is not None
+    ]

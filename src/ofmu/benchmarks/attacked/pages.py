@@ -11,12 +11,15 @@ from statistics import median
 
 from ...report.scores import write_text
 from .controls import Alarms, Outcome, each_attack, pooled
-from .rows import Row, looks, reasons, table
+from .rows import Row, looks, named, reasons, table
 
 ABOUT = """Each cell is the attack's AUC minus its mean over the retrained models, ± its standard error: above 0
 remembered, below over-forgotten. **Bold**: detected at 5 %, corrected for all attacks on that model (Holm).
 *blind*: the attack does not find the original either. "Retrain (2nd)" is a further retrained model: it should be
 plain. What is not bold was not detected at that error; nothing here says that nothing is left."""
+NAMED = """The share of forgotten rows that an attack names at 1 % / at 0.1 % false alarms on unseen rows, with its
+exact 95 % interval. An attack that knows nothing names as many as its false alarms; what a retrained model gives
+away is in the column of "Retrain (2nd)"."""
 CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
 forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. *Hidden*: one whose
 answers no longer show them, while everything it knew is still there: images, behind one direction of one layer;
@@ -38,6 +41,8 @@ def section(title: str, command: str, made: str, about: Sequence[str], models: M
     extra = [f"- {name}, u-lira: {row.extra[0]}" for name, row in _shadowed(models)]
     blocks = [f"## {title}", f"    {command}\n\n{made}", *about, ABOUT, "\n".join(table(models))]
     blocks += ["\n".join(extra)] if extra else []
+    if rates := named(models):
+        blocks += [NAMED, "\n".join(rates)]
     blocks.append("\n".join(f"- {sentence}" for sentence in looks(models)))
     if untested := reasons(models):
         blocks.append("Not tested:\n\n" + "\n".join(f"- {why}" for why in untested))

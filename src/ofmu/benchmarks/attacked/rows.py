@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...attacks import TwoSided
 from ...engine.store import Store
 from ...evidence.case import Case
 from ...evidence.finding import Finding
@@ -16,7 +17,7 @@ from ...evidence.rows import rows_fingerprint
 from ...evidence.statistics import LEVEL, holm
 from ..tofu_references import kept_json
 
-CODE = 2  # of these rows: raised when they change, so that stored ones are not taken for new ones
+CODE = 4  # of these rows: raised when they change, so that stored ones are not taken for new ones
 Say = Callable[[str], None]
 
 
@@ -25,6 +26,8 @@ class Row:
     """One attack on one model. leak: its AUC minus the retrained models'; error: its standard error.
 
     p: before correction. blind: the attack does not find the original either. missing: why there are no numbers.
+    named: of the forgotten rows that score highest, what share is found at 1 % and at 0.1 % false alarms
+    (`TwoSided.remembered`), in words; empty where unseen rows are too few to resolve any.
     """
 
     attack: str
@@ -36,6 +39,7 @@ class Row:
     blind: bool = False
     extra: tuple[str, ...] = ()
     missing: str | None = None
+    named: tuple[str, ...] = ()
 
 
 def row_of(found: Finding) -> Row:
@@ -44,7 +48,16 @@ def row_of(found: Finding) -> Row:
         return Row(found.attack, found.family, missing=found.missing)
     error = found.model.spread if found.against is None else found.against.error
     blind = replace(found, adjusted=1.0).verdict == "blind"
-    return Row(found.attack, found.family, found.model.auc, found.leak, error, found.p, blind, found.extra)
+    extra, named = found.extra, _named(found.model)
+    return Row(found.attack, found.family, found.model.auc, found.leak, error, found.p, blind, extra, None, named)
+
+
+def _named(found: TwoSided) -> tuple[str, ...]:
+    """Shares with their exact 95 % intervals at every false-positive rate, "–" for what is not resolvable."""
+    rates = found.remembered
+    if all(rate.tpr is None for rate in rates):
+        return ()
+    return tuple("–" if r.tpr is None else f"{r.tpr:.1%} [{r.low:.1%}, {r.high:.1%}]" for r in rates)
 
 
 def attacked(
@@ -72,7 +85,7 @@ def attacked(
             return {"rows": [asdict(row_of(found)) for _, group in run(case, one) for found in group]}
 
         found = kept_json(store, {**whole, "group": group}, make, f"{title}: {group}")[1]["rows"]
-        rows += [Row(**{**each, "extra": tuple(each["extra"])}) for each in found]
+        rows += [Row(**{**each, "extra": tuple(each["extra"]), "named": tuple(each["named"])}) for each in found]
     rows += [Row(name, "", missing=why) for name, why in plan.left_out.items() if name in groups]
     return rows
 
@@ -97,6 +110,25 @@ def table(models: Mapping[str, Sequence[Row]]) -> list[str]:
     return lines
 
 
+def named(models: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Markdown: what share of the forgotten rows membership attacks name at 1 % and 0.1 % false alarms.
+
+    Empty where the unseen rows resolve no such rate.
+    """
+    seen = {
+        name: {row.attack: row.named for row in rows if row.family == "membership" and row.named}
+        for name, rows in models.items()
+    }
+    attacks = list(dict.fromkeys(attack for rows in seen.values() for attack in rows))
+    if not attacks:
+        return []
+    lines = ["| attack | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
+    for attack in attacks:
+        cells = [" / ".join(rows.get(attack, ("–",))) for rows in seen.values()]
+        lines.append(f"| {attack} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def _cell(row: Row, caught: bool) -> str:
     if row.leak is None or row.error is None:
         return "not tested"
@@ -113,17 +145,18 @@ def _look(name: str, caught: Sequence[Row]) -> str:
     """What the detections say; only what lies above Retrain brings rows back, and gradients are no answers."""
     if not caught:
         return f"{name}: no attack detects a trace, at the power that ± gives."
-    groups: dict[str, list[str]] = {"answers": [], "back": [], "gradients": [], "over": []}
+    groups: dict[str, list[str]] = {"answers": [], "back": [], "inside": [], "gradients": [], "over": []}
     for row in caught:
         groups[_way(row)].append(row.attack)
-    answers, back, gradients, over = (", ".join(names) for names in groups.values())
+    answers, back, inside, gradients, over = (", ".join(names) for names in groups.values())
     parts = [
         f"its answers alone give the rows away ({answers})" if answers else "",
         f"{back} bring the rows back" if back else "",
+        f"{inside} tell them apart inside" if inside else "",
         f"{gradients} tells them apart by its weights" if gradients else "",
         f"{over} show rows that were forgotten too well" if over else "",
     ]
-    hidden = not answers and bool(back or gradients)
+    hidden = not answers and bool(back or inside or gradients)
     return f"{name}{' **only looks forgotten**' if hidden else ''}: {'; '.join(part for part in parts if part)}."
 
 
@@ -132,6 +165,8 @@ def _way(row: Row) -> str:
         return "answers"
     if row.leak is not None and row.leak < 0:
         return "over"
+    if row.family == "inside" and row.attack != "direction-ablation":  # a probe reads, it brings nothing back
+        return "inside"
     return "gradients" if row.attack == "gradient-norm" else "back"
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch.nn import Module
 
 from ...data.encode import TextSamples
+from ...data.probes import PROBES, people_probes
+from ...data.records import Record
+from ...data.tofu import authors
 from ...engine.prepare import Parts
 from ...engine.store import Store
 from ...errors import UserError
-from ...evidence.case import Case
+from ...evidence.case import Case, Memory
 from ...report.model import FLOOR, ORIGINAL, RETRAIN
 from ..study import NAMES
 from ..tofu_references import Reference, reference
 from ..tofu_runs import restored, unlearned
 from ..tofu_setting import Setting
+from ..tofu_split import AUTHORS, Groups
 from ..tofu_tuning import chosen
 from .rows import Row, Say, attacked
 
-GROUPS = ("mia", "relearn", "quantise", "elicit", "interpolate", "inside", "disturb")
+GROUPS = ("mia", "relearn", "quantise", "elicit", "adapter", "interpolate", "inside", "gradnorm", "disturb")
+REWORDED = range(180, AUTHORS)  # TOFU's authors whose questions are also there in other words
 
 
 def tofu_rows(
@@ -36,13 +42,19 @@ def tofu_rows(
     """The rows of the original, of a further retrained model and of every method with its tuned settings.
 
     All models come from the benchmark's store where they are there. gold: Retrains, of seeds seed, seed + 1, …;
-    the one after them is attacked too. The unseen rows are the people that nothing is made from.
+    the one after them is attacked too. The unseen rows are the people of `unseen_people`.
     """
     original = reference(setting, ORIGINAL, seed, store)
     retrained = [reference(setting, RETRAIN, seed + k, store) for k in range(gold + 1)]
     groups_of, encoder = setting.groups, setting.encoder
+    others, probes = unseen_people(setting.groups, development.groups), {}
+    if not _of_tofu(groups_of.forget):
+        ours, theirs = (
+            people_probes(people, [*groups_of.trained, *others]) for people in (groups_of.forget, others)
+        )
+        probes = {kind: (ours[kind], theirs[kind]) for kind in PROBES}
     forget, retain, unseen = (
-        TextSamples(records, encoder) for records in (groups_of.forget, groups_of.kept, groups_of.unseen)
+        TextSamples(records, encoder) for records in (groups_of.forget, groups_of.kept, others)
     )
     whole = [_whole(setting, each) for each in retrained]
     before = _whole(setting, original)
@@ -57,6 +69,8 @@ def tofu_rows(
         encoder=encoder,
         recipe=setting.recipe,
         seed=seed,
+        probes=probes,
+        memory=Memory(),
     )
     key = {"original": original.key, "gold": [each.key for each in retrained[:gold]]}
     models: dict[str, tuple[Module, str]] = {
@@ -75,9 +89,32 @@ def tofu_rows(
         models[NAMES[name]] = (setting.halves.whole(model) if setting.through_top else model, run.model.key)
     said = {}
     for name, (model, own) in models.items():
-        one = Case(**{**vars(case), "model": model})
+        one = replace(case, model=model)
         said[name] = attacked(one, groups, store, {**key, "attacked": own}, f"{setting.task}, {name}", say)
     return said
+
+
+def unseen_people(groups: Groups, development: Groups) -> Sequence[Record]:
+    """People that nothing was made from, as many as the benchmark's unseen ones.
+
+    Of TOFU those whose questions are also there in other words, where reporting and tuning leave enough of them.
+    """
+    if not _of_tofu(groups.unseen):
+        return groups.unseen
+    used = {
+        record.meta["author"]
+        for each in (groups, development)
+        for part in (each.trained, each.heldout)
+        for record in part
+    }
+    left = [author for author in REWORDED if author not in used]
+    wanted = len({record.meta["author"] for record in groups.unseen})
+    return groups.unseen if len(left) < wanted else list(authors(left[:wanted]))
+
+
+def _of_tofu(records: Sequence[Record]) -> bool:
+    """Whether these are TOFU's questions, and not those of embedded people."""
+    return all("author" in record.meta for record in records)
 
 
 def _whole(setting: Setting, model: Reference) -> Module:

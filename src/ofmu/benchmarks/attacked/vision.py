@@ -11,7 +11,7 @@ from torch.nn import Module
 from ...data.forget_request import ForgetRequest
 from ...engine.checkpoint import load_state, save_state
 from ...engine.prepare import Parts
-from ...evidence.case import Case
+from ...evidence.case import Case, Memory
 from ...evidence.shadows import Setup, Unlearning
 from ...report.model import FLOOR, ORIGINAL
 from ..image_choices import Choice, Reinit
@@ -52,7 +52,7 @@ def vision_rows(
     trained = {"original": key_of, "gold": asked.gold, "alike": alike}
     data = Parts(parts.forget, parts.retain, parts.test)
     recipe = replace(shop.setting.recipe, seed=seed)
-    bare = Case("image", original, data, gold, original, recipe=recipe, seed=seed, alike=alike)
+    bare = Case("image", original, data, gold, original, recipe=recipe, seed=seed, alike=alike, memory=Memory())
     plain = tuple(group for group in asked.groups if group != "u-lira")
     found = {}
     for name in (ORIGINAL, FLOOR):
