@@ -232,6 +232,18 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(shop, mo
     } <= set(rows)
 
 
+def test_a_method_that_refuses_is_missing_with_its_reason_and_stops_no_other(shop):
+    choices = parse_choices(["ssd:alpha=50", "reinit"])
+    cell, models = vision_cell(shop, RANDOM, "t", 0, choices, lambda cell: None)
+    title = choices[0].title
+    refused = [row for row in cell.rows if row.method == title]
+    assert {row.metric for row in refused} == {row.metric for row in cell.rows if row.method == FLOOR}
+    assert all(row.value is None and "alpha is 50" in str(row.missing) for row in refused)
+    assert "alpha is 50" in cell.notes[0]
+    assert title not in models
+    assert any(row.method == "Re-init" and row.value is not None for row in cell.rows)
+
+
 def test_every_model_but_the_floor_has_a_panel():
     view = view_of(
         {"retain": np.zeros((5, 3)), "forget": np.zeros((4, 3))}, {"retain": [0] * 5, "forget": [0] * 4}
@@ -428,6 +440,15 @@ def section_of(values):
 def test_nearest_ranks_methods_by_their_mean_and_leaves_out_references():
     task = section_of({"A": (3.0, 5.0), "B": (1.0, 2.0), ORIGINAL: (0.0, 0.0), FLOOR: (1.0, 1.0)})
     assert nearest(task) == ["t, gap, nearest to Retrain first: B 1.50, A 4.00 (floor 1.00)."]
+
+
+def test_an_original_that_learnt_nothing_is_said_first():
+    def task(original):
+        rows = [ScoreRow("t", m, 0, "UA", v, 5, None) for m, v in ((ORIGINAL, original), (RETRAIN, 60.0))]
+        return TaskSection("t", "About.", rows)
+
+    assert "there is nothing to forget here" in sentences_of(task(90.0))[0]
+    assert sentences_of(task(2.0)) == []
 
 
 def test_the_reading_follows_from_the_numbers():

@@ -173,6 +173,11 @@ def test_any_data_set_of_pairs_becomes_samples():
         ([picture(0)], r"data, row 0: expected an \(image, label\) pair"),
         ([(picture(0), 0), (picture(0, size=5), 1)], r"row 1: the image is \(5, 5, 3\), the first is"),
         ([(torch.full((3, 4, 4), 2.0), 0)], "give raw pixels, not normalised ones"),
+        ([(np.full((4, 4), 300), 0)], "pixels from 300 to 300: scale them"),
+        ([(np.full((3, 4, 5), 9, dtype=np.uint8), 0)], r"an image of shape \(3, 4, 5\), not"),
+        ([(Image.fromarray(np.full((4, 4), 4096, dtype=np.uint16)), 0)], "has more than 8 bits"),
+        ([(picture(0), 2)], r"1 labels lie outside 0 … 1 \(2 classes\): 'data/0' has 2"),
+        ([(picture(0), -1)], "labels lie outside"),
     ],
 )
 def test_a_wrong_pair_is_named(pairs, words):

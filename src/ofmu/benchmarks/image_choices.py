@@ -93,6 +93,8 @@ def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
     if name not in image_methods():
         near = get_close_matches(name, image_methods(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
+        if "," in name:
+            hint = f"separate methods by spaces: --methods {' '.join(name.split(','))}. "
         raise UserError(f"--methods: found {name!r}; {hint}For images: {', '.join(image_methods())}")
     method = PROCEDURES[name] if name in PROCEDURES else published.get(name) or build_method(name, "image")
     source = "the published setting" if name in published else "the preset"

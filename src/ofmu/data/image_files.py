@@ -85,10 +85,17 @@ def picture_of(item: Item, size: int | None, mode: str | None) -> np.ndarray:
     source = io.BytesIO(item.picture) if isinstance(item.picture, bytes) else item.picture
     try:
         with Image.open(source) as image:
+            eight_bits(image)
             shown = image.convert(mode or ("L" if image.mode in ("L", "1") else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{item.place}: the image cannot be read ({error}); repair it or leave it out") from None
     return np.asarray(shown if size is None else shown.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def eight_bits(image: Any) -> None:
+    """ValueError for a PIL image of more than eight bits a colour, which its conversion would cut off at 255."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        raise ValueError(f"mode {image.mode!r} has more than 8 bits: scale it to 0 … 255 first")
 
 
 def picture_array(image: Any) -> np.ndarray:
@@ -97,16 +104,19 @@ def picture_array(image: Any) -> np.ndarray:
     Raises ValueError for anything else.
     """
     if hasattr(image, "convert"):  # PIL
+        eight_bits(image)
         return np.asarray(image.convert("L" if image.mode in ("L", "1") else "RGB"))
     array = np.asarray(image)
     if hasattr(image, "permute") and array.ndim == 3:  # a tensor: channels first
         array = array[0] if array.ndim == 3 and array.shape[0] == 1 else np.moveaxis(array, 0, -1)
-    if array.ndim not in (2, 3):
-        raise ValueError(f"an image of shape {array.shape}")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
+        raise ValueError(f"an image of shape {array.shape}, not [h, w] or [h, w, 1, 3 or 4 colours]")
     if np.issubdtype(array.dtype, np.floating):
         if array.min() < 0 or array.max() > 1:
             raise ValueError(
                 f"pixels from {array.min():g} to {array.max():g}: give raw pixels, not normalised ones"
             )
         array = np.round(255 * array)
+    elif array.min() < 0 or array.max() > 255:
+        raise ValueError(f"pixels from {array.min()} to {array.max()}: scale them to 0 … 255 first")
     return array.astype(np.uint8)

@@ -14,7 +14,15 @@ from sklearn.datasets import load_digits
 from ofmu.data.cifar100 import load_cifar100
 from ofmu.data.fashion import load_fashion_coarse
 from ofmu.data.image_files import picture_array
-from ofmu.data.images import ImageSet, ImageSplits, load_cifar10, load_fashion, normalised, read_images
+from ofmu.data.images import (
+    ImageSet,
+    ImageSplits,
+    check_labels,
+    load_cifar10,
+    load_fashion,
+    normalised,
+    read_images,
+)
 from ofmu.data.records import content_id, unique_ids
 from ofmu.errors import UserError
 from ofmu.tasks import TensorSamples
@@ -125,7 +133,9 @@ def from_dataset(
             raise UserError(f"{name}, row {row}: the image is {shapes}; resize them")
     named = classes or getattr(dataset, "classes", None) or range(max(labels) + 1)
     ids = [f"{name}/{row}" for row in range(n)]
-    return normalised(np.stack(pictures), labels, ids, tuple(str(one) for one in named), mean, std)
+    found = normalised(np.stack(pictures), labels, ids, tuple(str(one) for one in named), mean, std)
+    check_labels(found.samples, len(found.classes))
+    return found
 
 
 def load_hub(place: str, split: str, like: ImageSet | None = None, size: int | None = None) -> ImageSet:

@@ -9,6 +9,7 @@ from torch.nn import Module
 from ...data.forget_request import ForgetRequest
 from ...data.forgetting import entanglement
 from ...engine.features import penultimate
+from ...errors import UserError
 from ...report.model import FLOOR, ORIGINAL, RETRAIN, Losses, ScoreRow, Trajectory
 from ..image_choices import Choice
 from ..image_scores import ImageView, image_rows, protocol_rows
@@ -54,9 +55,13 @@ def vision_cell(
         if name != ORIGINAL:
             cell.rows.append(relearn_row(task, name, seed, seen[name], level(seen[ORIGINAL])))
     for choice in choices:
-        run = kept_run(shop, choice, models[ORIGINAL], parts, task, seed, level(seen[ORIGINAL]))
-        seen[choice.title] = run.seen
-        _take_in(cell, task, choice, run, seen, parts)
+        try:
+            run = kept_run(shop, choice, models[ORIGINAL], parts, task, seed, level(seen[ORIGINAL]))
+        except UserError as error:  # a method that does not serve this request stops no other
+            _miss(cell, task, choice, str(error))
+        else:
+            seen[choice.title] = run.seen
+            _take_in(cell, task, choice, run, seen, parts)
         finished(cell)
     return cell, seen
 
@@ -75,6 +80,13 @@ def _entanglement(original: Module, parts: VisionSplit, task: str, seed: int) ->
 def all_rows(task: str, method: str, seed: int, view: ImageView, gold: ImageView | None) -> list[ScoreRow]:
     """Every metric of a model; gold: how Retrain is seen (None for Retrain itself)."""
     return image_rows(task, method, seed, view, gold) + protocol_rows(task, method, seed, view, gold)
+
+
+def _miss(cell: Cell, task: str, choice: Choice, why: str) -> None:
+    """Rows without numbers, of all that a second Retrain has, and the reason as a note."""
+    measured = [row for row in cell.rows if row.method == FLOOR]
+    cell.rows += [ScoreRow(task, choice.title, cell.seed, row.metric, None, 0, missing=why) for row in measured]
+    cell.notes.append(f"{choice.title}, seed {cell.seed}: {why}")
 
 
 def _take_in(

@@ -28,6 +28,8 @@ def own_pool(source: str | None, size: int | None) -> ImageSplits:
     """
     if source is None:
         raise UserError(f"--data: {OWN} needs a folder with train and test images, or hub:OWNER/NAME; found none")
+    if size is not None and size < 1:
+        raise UserError(f"--size: found {size}, expected at least 1 pixel")
     pool = load_pool(source, size)
     if len(pool.train) < LEAST:
         raise UserError(f"--data {source}: found {len(pool.train)} training images, expected at least {LEAST}")

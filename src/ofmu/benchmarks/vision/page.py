@@ -11,7 +11,7 @@ from ...engine.prepare import UNIT
 from ...report.figures import Drawn
 from ...report.model import Page, TaskSection
 from ..paired import floor_sentence, sentence
-from ..reading import DISTANCES, nearest, nearest_of, reading
+from ..reading import DISTANCES, nearest, nearest_of, nothing_known, reading
 from ..study import Cell, environment, machine, section
 from .own import source_of
 from .setting import Setting
@@ -89,7 +89,7 @@ def sentences_of(task: TaskSection) -> list[str]:
     found = [floor_sentence(task.rows, metric) for metric in DISTANCES]
     if ours is not None and ours != OURS:
         found.append(f"compared with {ours}, the method of the least gap in this table: OFMU is not in it.")
-    said = nearest(task) + [f"{task.name}: {text}" for text in found if text]
+    said = [*nothing_known(task), *nearest(task), *(f"{task.name}: {text}" for text in found if text)]
     if ours is None:
         return said
     paired = [sentence(task.rows, metric, ours) for metric in DISTANCES]
