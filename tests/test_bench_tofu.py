@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,9 @@ from ofmu.benchmarks.tofu_references import reference
 from ofmu.benchmarks.tofu_rows import DIRECTIONS, OTHERS, score_rows
 from ofmu.benchmarks.tofu_runs import restored, unlearned
 from ofmu.benchmarks.tofu_seen import Seen, fluency, questions, shown
+from ofmu.benchmarks.tofu_space import tuned
 from ofmu.benchmarks.tofu_top import Halves
+from ofmu.benchmarks.tuning import Tried
 from ofmu.data.choices import ChoiceQuestion, ChoiceSet
 from ofmu.data.encode import TextSamples
 from ofmu.data.refusals import refusals
@@ -430,6 +432,16 @@ def test_a_run_ends_at_the_step_nearest_to_its_budget():
     exact, nearest = Budget(100), Budget(100, nearest=True)
     assert [exact.spent(0, 90), exact.spent(90, 120)] == [False, True]
     assert [nearest.spent(0, 60), nearest.spent(0, 70), nearest.spent(80, 100)] == [False, True, True]
+
+
+def test_a_method_without_a_rate_or_knob_runs_its_preset_once(tmp_path):
+    @dataclass(frozen=True)
+    class Bare:
+        steps: int = 3
+
+    asked = []
+    found = tuned("bare", Bare(), 4, tmp_path, "k", lambda method: asked.append(method) or Tried(0.5, 1.0))
+    assert (asked, found.trials, found.method, found.values) == ([Bare()], 1, Bare(), {})
 
 
 def test_shown_records_are_spread_over_all(given):

@@ -83,6 +83,10 @@ def test_a_setting_is_a_finite_number(value):
         (["npo:forget_weight"], "expected field=value"),
         (["npo:forget_weight=two"], "expected a number"),
         (["npo", "npo"], "NPO is named twice"),
+        (["ofmu,npo"], "separate methods by spaces: --methods ofmu npo"),
+        (["head:layers=1.5"], "layers: found 1.5, expected a whole number"),
+        (["npo:descent=1"], "give one of descent.rule, descent.lr"),
+        (["npo:descent.lr=-1"], "lr: found -1"),
     ],
 )
 def test_a_wrong_choice_is_named(texts, words):

@@ -133,3 +133,16 @@ def test_a_state_is_attacked_once_and_the_last_one_always():
     assert due == [False, True, True]
     assert not keeper.due(Progress(events=[{"step": 2}], gated=[{"step": 2}]))
     assert not keeper.due(Progress())
+
+
+def test_gates_compare_with_every_retrained_model_that_is_given(world, tmp_path):
+    out, given = tmp_path / "out", ("--retrain", str(world.model), "--retrain", str(world.model))
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "1", *given, "--gate", "mia=0.4") in (0, 4, 5)
+    evidence = json.loads((out / "scores.json").read_text())["evidence"]
+    loss = next(each for each in evidence["findings"] if each["attack"] == "loss")
+    assert len(loss["retrains"]) == loss["against"]["retrains"] == 2
+    assert (
+        f"--retrain {world.model} --retrain {world.model}"
+        in json.loads((out / "config.json").read_text())["command"]
+    )
+    assert "Retrain (2nd)" not in (out / "report.html").read_text()  # scores compare with the first

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import hmean
@@ -34,6 +35,16 @@ def test_truth_ratio_by_hand():
     expected |= {"share": 1 / 3, "arithmetic share": 1 / 3}
     assert {form: truth_ratio(correct, wrong, form)[0] for form in FORMS} == pytest.approx(expected)
     assert truth_ratio(correct, wrong)[0] == pytest.approx(2.0)  # geometric is the default
+
+
+def test_tensors_are_read_and_what_is_no_array_is_named():
+    losses = torch.tensor([0.5, 0.25], dtype=torch.bfloat16, requires_grad=True)
+    assert metrics.answer_probability(losses) == pytest.approx(np.exp([-0.5, -0.25]))
+    with pytest.raises(ValueError, match="wrong_avg_loss: found a list"):
+        truth_ratio([0.1, 0.2], [[0.1, 0.2], [0.3]])
+    with pytest.raises(ValueError, match="correct_avg_loss: found a list"):
+        truth_ratio(["many"], [[0.1]])
+    assert not np.signbit(truth_ratio([1.0], [[0.5]], "utility"))[0]
 
 
 @given(st.lists(LOSS, min_size=1, max_size=10))

@@ -155,6 +155,21 @@ def test_a_log_of_four_numbers_a_set_by_hand(tmp_path, capsys):
     assert "n" not in found
 
 
+def test_a_ratio_too_large_for_a_float_is_the_largest_as_in_the_original(tmp_path, capsys):
+    log, retain = made_log(5), made_log(6)
+    broken = copy.deepcopy(log)
+    broken[FILES["forget"][0]]["average_perturb_loss"]["0"] = [900.0] * 5
+    files = {
+        name: save(tmp_path / name, each) for name, each in (("b", broken), ("r", retain), ("n", newer(retain)))
+    }
+    infinite = [math.inf, *ratios(log)[1:]]
+    found = scored(capsys, "--log", files["b"], "--retain-log", files["r"])
+    assert (found["ks_statistic"], found["forget_quality"]) == pytest.approx(ks_by_hand(infinite, ratios(retain)))
+    found = scored(capsys, "--log", files["r"], "--retain-log", files["b"])
+    assert found["forget_quality"] == pytest.approx(ks_by_hand(ratios(retain), infinite)[1])
+    scored(capsys, "--log", files["b"], "--retain-log", files["n"])
+
+
 def test_intervals_hold_their_means(tmp_path, capsys):
     found = scored(capsys, "--log", save(tmp_path / "log.json", made_log(3)))
     assert set(found["intervals"]) == {*found["questions"], "model_utility"}

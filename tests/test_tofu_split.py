@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ofmu.benchmarks.attacked.tofu import unseen_people
 from ofmu.benchmarks.tofu_split import people_split, tofu_split
 from ofmu.errors import UserError
 
@@ -60,6 +61,8 @@ def test_a_published_split_keeps_everybody_else_and_calibrates_on_other_people()
     assert authors_of(split.report.forget) == list(range(190, 200))
     assert authors_of(split.report.retain) == list(range(190))
     assert authors_of(split.development.forget) == list(range(180, 190))
+    assert not ids_of(split.development.retain) & ids_of(split.report.forget)  # no trial keeps what is reported
+    assert ids_of(split.development.remaining) == ids_of(split.report.trained) - ids_of(split.development.forget)
     assert ids_of(split.development.trained) == ids_of(split.report.trained)
     assert [r.id for r in split.development.trained] == [
         r.id for r in split.report.trained
@@ -85,6 +88,7 @@ def test_ranges_and_lists_of_authors_and_how_many_are_kept():
         ("authors:199-198", None, "ranges from low to high"),
         ("authors:1,1", None, "every author once"),
         ("authors:57", None, "names author 57"),
+        ("authors:198-199999999", None, "expected forget01"),  # no range of a billion is made
         ("authors:1", 0, "--keep: found 0"),
         ("authors:0-19", None, "have no wrong answers"),
         ("forget10", 175, "too few"),
@@ -93,3 +97,21 @@ def test_ranges_and_lists_of_authors_and_how_many_are_kept():
 def test_what_cannot_be_is_refused(asked, keep, match):
     with pytest.raises(UserError, match=match):
         tofu_split(asked, keep)
+
+
+@needs_tofu
+def test_attacks_ask_unseen_authors_that_can_be_asked_in_other_words_and_are_nobody_else():
+    split = tofu_split("authors:198-199")
+    unseen = unseen_people(split.report, split.development)
+    assert authors_of(unseen) == [180, 181]
+    assert all(isinstance(record.meta["paraphrased_question"], str) for record in unseen)
+    met = [record for g in (split.report, split.development) for part in (g.trained, g.heldout) for record in part]
+    assert not ids_of(unseen) & ids_of(met)
+
+
+@needs_tofu
+def test_attacks_ask_the_unseen_people_themselves_where_no_such_author_is_left():
+    whole = tofu_split("forget01")
+    assert unseen_people(whole.report, whole.development) is whole.report.unseen
+    few = tofu_split("authors:180-197")
+    assert unseen_people(few.report, few.development) is few.report.unseen

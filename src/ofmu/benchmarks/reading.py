@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ..report.model import FLOOR, REFERENCES, RETRAIN, Cost, ScoreRow, TaskSection
+from ..report.model import FLOOR, ORIGINAL, REFERENCES, RETRAIN, Cost, ScoreRow, TaskSection
 
 DISTANCES = ("gap", "gap (SVC)", "W1", "PS")  # to Retrain: lower is nearer
 OVER = 0.01  # of the budget: more than that over it is said
@@ -16,6 +16,18 @@ Values = dict[str, dict[int, float]]  # method → seed → value
 def reading(task: TaskSection, ours: str) -> list[str]:
     """Sentences on `ours`: what was forgotten and kept beside Retrain, and what it cost."""
     return [f"{task.name}: {sentence}" for sentence in (_kept(task, ours), _spent(task, ours)) if sentence]
+
+
+def nothing_known(task: TaskSection) -> list[str]:
+    """A warning where the original knows the forgotten images no better than Retrain: it learnt too little."""
+    means = _means(_values(task.rows, "UA"))
+    if ORIGINAL not in means or RETRAIN not in means or means[ORIGINAL] < means[RETRAIN]:
+        return []
+    return [
+        f"{task.name}: the original errs on {means[ORIGINAL]:.1f} % of the forgotten images, Retrain on "
+        f"{means[RETRAIN]:.1f} %: there is nothing to forget here, and the table says nothing of the methods. "
+        "Train longer, or with another rate."
+    ]
 
 
 def nearest_of(task: TaskSection) -> str | None:

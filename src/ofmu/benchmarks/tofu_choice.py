@@ -106,6 +106,8 @@ def split_of(choice: Choice) -> Split:
     """Who is forgotten and who is kept. UserError for a split that does not fit the model."""
     name = choice.split or (PEOPLE if choice.model == ONE_MINUTE else TOFU_SPLIT)
     if name == PEOPLE:
+        if choice.keep is not None and choice.keep < 1:
+            raise UserError(f"--keep: found {choice.keep}, expected at least 1 person")
         return people_split(keep=choice.keep or 6)
     if choice.model == ONE_MINUTE:
         raise UserError(

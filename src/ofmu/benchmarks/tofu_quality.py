@@ -16,6 +16,7 @@ from scipy.special import expit
 from ..data.tofu_logs import AggregatedLog, AnswerLosses, EvalLog, Floats, MetricLog
 from ..errors import UserError
 from ..metrics import KSResult, TruthRatioForm, forget_quality, truth_ratio
+from ..metrics.truth import ranked_truth_ratio
 
 TofuLog = AggregatedLog | EvalLog
 Form = Literal["ratio", "share"]
@@ -51,10 +52,11 @@ def _other_questions(log: TofuLog, retain: TofuLog, ours: tuple[str, ...], their
     )
 
 
-def recorded(log: TofuLog, form: TruthRatioForm) -> tuple[tuple[str, ...], Floats]:
+def recorded(log: TofuLog, form: Literal["geometric", "tofu"]) -> tuple[tuple[str, ...], Floats]:
     """(indices, [n] truth ratios of D_f): in `form` from an aggregated log, as written from a newer one."""
     if isinstance(log, AggregatedLog):
-        return log.sets["forget"].ids, truth_ratios_of(log.sets["forget"], form)
+        losses = log.sets["forget"]
+        return losses.ids, ranked_truth_ratio(losses.paraphrased, losses.wrong, form)
     return log.column(RATIOS, "score")
 
 

@@ -41,8 +41,8 @@ class Reference:
 
 
 def reference(setting: Setting, name: str, seed: int, store: Store) -> Reference:
-    """Original (trained on forget and retain) or Retrain (retain alone): given, from the store, or trained now."""
-    records = setting.groups.trained if name == ORIGINAL else list(setting.groups.retain)
+    """Original (trained on all) or Retrain (not on the forget set): given, from the store, or trained now."""
+    records = setting.groups.trained if name == ORIGINAL else setting.groups.remaining
     recipe = replace(setting.recipe, seed=seed + SEEDS[name])
     if name in setting.given:
         asked = recipe.epochs * len(records)

@@ -210,4 +210,5 @@ def _utility_interval(log: TofuLog, columns: Mapping[str, Column], seed: int) ->
 
 def harmonic(parts: Floats) -> float:
     """The harmonic mean, 0 where a part is 0 (its limit): scipy's is slow for a thousand draws."""
-    return float(len(parts) / (1 / parts).sum()) if parts.all() else 0.0
+    with np.errstate(over="ignore"):  # a part of 1e-320 is as good as 0
+        return float(len(parts) / (1 / parts).sum()) if parts.all() else 0.0

@@ -55,10 +55,11 @@ class Chosen:
 
 
 def space(name: str, preset: Method) -> dict[str, Range]:
-    """The rate, and the method's knob where it has one, both drawn log-uniformly."""
-    rate = next(path for path in RATES if hasattr(preset, path.partition(".")[0]))
-    lr, knob = float(value_of(preset, rate)), KNOBS.get(name)
-    ranges = {rate: Range(lr / BELOW, lr * ABOVE)}
+    """The rate and the method's knob, where it has such, both drawn log-uniformly; empty: nothing is tuned."""
+    ranges, knob = {}, KNOBS.get(name)
+    for rate in [path for path in RATES if hasattr(preset, path.partition(".")[0])][:1]:
+        lr = float(value_of(preset, rate))
+        ranges[rate] = Range(lr / BELOW, lr * ABOVE)
     if knob is not None:
         middle = float(value_of(preset, knob))
         ranges[knob] = Range(middle / AROUND, middle * AROUND)
@@ -68,8 +69,12 @@ def space(name: str, preset: Method) -> dict[str, Range]:
 def tuned(
     name: str, preset: Method, trials: int, folder: Path, key: str, attempt: Callable[[Method], Tried]
 ) -> Chosen:
-    """The best of `trials` settings of a method (`tuning.tune`). key: names the task."""
+    """The best of `trials` settings of a method (`tuning.tune`), or its preset where nothing is to be tuned.
+
+    key: names the task.
+    """
     ranges = space(name, preset)
+    trials = trials if ranges else min(trials, 1)
     start: Values = {path: float(value_of(preset, path)) for path in ranges}
     made = tune(
         ranges,

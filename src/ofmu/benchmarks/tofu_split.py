@@ -23,18 +23,25 @@ class Groups:
     """Questions about people of one kind each; all four share none.
 
     heldout: people that targets are made from, never reported. unseen: people that are reported, and that nothing
-    is made from. Neither is ever trained on.
+    is made from. Neither is ever trained on. learnt: trained on by the original and by Retrain, and nothing more:
+    where all of TOFU is, the reported forget set while settings are chosen.
     """
 
     forget: Sequence[Record]
     retain: Sequence[Record]
     heldout: Sequence[Record]
     unseen: Sequence[Record]
+    learnt: Sequence[Record] = ()
 
     @property
     def trained(self) -> list[Record]:
-        """Kept and forgotten questions, in TOFU's order where they are TOFU's: the original's training data."""
-        return sorted([*self.retain, *self.forget], key=_place)
+        """The original's training data, in TOFU's order where they are TOFU's."""
+        return sorted([*self.remaining, *self.forget], key=_place)
+
+    @property
+    def remaining(self) -> list[Record]:
+        """Retrain's training data: all of that but the forget set."""
+        return [*self.retain, *self.learnt]
 
     @property
     def kept(self) -> list[Record]:
@@ -125,13 +132,14 @@ def _whole(split: str, gone: Sequence[int]) -> Split:
     tofu = load_tofu(forget=split)
     report = Groups(list(tofu.forget), list(tofu.retain), world.heldout, world.unseen)
     other = range(gone[0] - len(gone), gone[0])
-    stay = [author for author in range(AUTHORS) if author not in other]
-    return Split(split, report, Groups(list(authors(other)), list(authors(stay)), world.heldout, world.unseen))
+    stay = [author for author in range(AUTHORS) if author not in other and author not in gone]
+    lost, kept, learnt = (list(authors(which)) for which in (other, stay, gone))
+    return Split(split, report, Groups(lost, kept, world.heldout, world.unseen, learnt))
 
 
 def _listed(split: str) -> list[int]:
     """The numbers after "authors:"."""
-    match = re.fullmatch(r"authors:((?:\d+(?:-\d+)?)(?:,\d+(?:-\d+)?)*)", split)
+    match = re.fullmatch(r"authors:((?:\d{1,3}(?:-\d{1,3})?)(?:,\d{1,3}(?:-\d{1,3})?)*)", split)
     if match is None:
         raise UserError(f"--split: found {split!r}, expected {EXPECTED}")
     found: list[int] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import numpy as np
 
 from ..data.records import Record
 from ..data.tofu_logs import SETS, AnswerLosses, Floats, MetricLog, aggregated_layout
-from ..metrics import forget_quality, model_utility, rouge_l_recall, truth_ratio
+from ..metrics import forget_quality, model_utility, rouge_l_recall
+from ..metrics.truth import ranked_truth_ratio
 from ..report.scores import write_text
 from .tofu_export import entry, probabilities, set_metrics, write_eval_logs
 from .tofu_score import WITH_OPTIONS, Column, newer_name
@@ -49,9 +49,8 @@ def write_logs(
     write_text(folder / AGGREGATED, json.dumps(aggregated_layout({"forget": losses}), allow_nan=False) + "\n")
     metrics = set_metrics("forget", losses) | _retain(seen, setting)
     if retrain is not None:
-        with suppress(ValueError):  # a ratio too large for a float: there is no test
-            p = forget_quality(_ratios(losses), _ratios(forget_losses(retrain, setting))).p
-            metrics["forget_quality"] = MetricLog(p)
+        p = forget_quality(_ratios(losses), _ratios(forget_losses(retrain, setting))).p
+        metrics["forget_quality"] = MetricLog(p)
     if utility is not None:
         metrics |= _utility(utility)
     return [folder / AGGREGATED, *write_eval_logs(folder, metrics)]
@@ -65,7 +64,7 @@ def forget_losses(seen: Seen, setting: Setting) -> AnswerLosses:
 
 
 def _ratios(losses: AnswerLosses) -> Floats:
-    return truth_ratio(losses.paraphrased, losses.wrong)
+    return ranked_truth_ratio(losses.paraphrased, losses.wrong)
 
 
 def _retain(seen: Seen, setting: Setting) -> dict[str, MetricLog]:

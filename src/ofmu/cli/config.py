@@ -46,7 +46,9 @@ def command_of(options: Mapping[str, Any]) -> str:
         flag = "--" + name.replace("_", "-")
         if value == defaults[name] or name in ("resume", "overwrite"):
             continue
-        if value is True or value is False:
+        if isinstance(value, list):
+            words += [word for each in value for word in (flag, str(each))]
+        elif value is True or value is False:
             words.append(flag if value else flag.replace("--", "--no-", 1))
         else:
             words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from torch.nn import Module
+
 from ofmu.cli.loading import check_alike, check_finite, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import note
@@ -30,8 +32,13 @@ class Given:
     loaded: LoadedModel
     request: Request
     provenance: Provenance | None
-    retrain: LoadedModel | None
+    retrains: tuple[LoadedModel, ...]
     method: Method
+
+    @property
+    def retrain(self) -> LoadedModel | None:
+        """The retrained model that scores compare with: the first of those that gates compare with."""
+        return self.retrains[0] if self.retrains else None
 
 
 def check_numbers(options: UnlearnOptions) -> None:
@@ -50,6 +57,12 @@ def check_numbers(options: UnlearnOptions) -> None:
     parse_trainable(options.trainable)
     with _as_mistake():
         check_name(options.method)
+
+
+def width_of(module: Module) -> int | None:
+    """The width of a language model, by which default rates go; None of others."""
+    width: int | None = getattr(getattr(module, "config", None), "hidden_size", None)
+    return width
 
 
 def method_of(name: str, kind: Kind, lr: float | None, width: int | None, adapter: bool = False) -> Method:
@@ -97,22 +110,19 @@ def load(
     request = load_request(loaded, files, options.max_length)
     for text in request.notes:
         note(text)
-    retrain = _retrain(options, loaded)
+    retrains = tuple(_retrain(place, loaded) for place in options.retrain)
     if parallel != "none":
-        for model in (loaded, retrain):
-            if model is not None:
-                model.module.to(processes.device)
-    width = getattr(getattr(loaded.module, "config", None), "hidden_size", None)
+        for model in (loaded, *retrains):
+            model.module.to(processes.device)
+    width = width_of(loaded.module)
     adapter = options.trainable.startswith("lora")
     method = method_of(options.method, loaded.kind, options.lr, width, adapter=adapter)
     check_targets(options.targets, loaded.kind, method)
     provenance = read_provenance(model_path(options.model))
-    return Given(options, processes, parallel, loaded, request, provenance, retrain, method)
+    return Given(options, processes, parallel, loaded, request, provenance, retrains, method)
 
 
-def _retrain(options: UnlearnOptions, loaded: LoadedModel) -> LoadedModel | None:
-    if options.retrain is None:
-        return None
-    retrain = load_model(model_path(options.retrain))
+def _retrain(place: str, loaded: LoadedModel) -> LoadedModel:
+    retrain = load_model(model_path(place))
     check_alike(loaded, retrain, "--retrain")
     return retrain

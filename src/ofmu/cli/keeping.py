@@ -17,7 +17,7 @@ from ofmu.core.vectors import Vector
 from ofmu.engine.checkpoint import random_state, set_random_state
 from ofmu.engine.measuring import sample_losses
 from ofmu.engine.models import LoadedModel
-from ofmu.evidence.case import Case, some
+from ofmu.evidence.case import Case, Memory, some
 from ofmu.evidence.gates import Gate, Standing, parse_gates, standing
 from ofmu.evidence.plan import choose
 
@@ -75,7 +75,8 @@ def keeper_of(given: Given, loaded: LoadedModel) -> Keeper | None:
         return None
     unseen = request.parts.heldout if request.parts.heldout is not None else request.test
     assert unseen is not None  # `check_rows` has seen to it
-    return Keeper(given, loaded, case_for(given, loaded, unseen), parse_gates(options.gate), options.gate_every)
+    case = replace(case_for(given, loaded, unseen), memory=Memory())
+    return Keeper(given, loaded, case, parse_gates(options.gate), options.gate_every)
 
 
 def back_to_best(progress: Progress, module: Module) -> None:

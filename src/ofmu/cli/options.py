@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -20,6 +20,15 @@ OUTPUT = Group("Output", sort_key=5)
 # what several commands are told in the same words
 RetrainModel = Annotated[
     str | None, Parameter(group=MODEL, help="A model retrained without the forget rows, to compare with.")
+]
+RetrainModels = Annotated[
+    list[str],
+    Parameter(
+        group=MODEL,
+        help="A model retrained without the forget rows, to compare with; several times for several: the first is "
+        "compared with in the scores, gates compare with all.",
+        negative="",
+    ),
 ]
 AllRows = Annotated[
     str | None, Parameter(group=DATA, help="One file with all rows, instead of --forget and --retain.")
@@ -62,7 +71,7 @@ class UnlearnOptions:
         str | None,
         Parameter(group=MODEL, help="Text: the model from before fine-tuning. Says what an unseen text costs."),
     ] = None
-    retrain: RetrainModel = None
+    retrain: RetrainModels = field(default_factory=list)
     trainable: Annotated[
         str,
         Parameter(

@@ -19,7 +19,7 @@ def page_of(result: Result) -> Page:
         "Forget": f"{len(parts.forget)} rows",
         "Retain": f"{len(parts.retain)} rows",
         "Held out": "none given" if parts.heldout is None else f"{len(parts.heldout)} rows",
-        "Retrain": options.retrain or "none given",
+        "Retrain": ", ".join(options.retrain) or "none given",
         "Method": result.name,
         "Trained": options.trainable,
     }

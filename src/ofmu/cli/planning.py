@@ -71,7 +71,8 @@ def _more_identity(given: Given) -> dict[str, str]:
     identity = {}
     if options.gate_every is not None:
         unseen = given.request.test if heldout is None else heldout
-        identity["--gate-every"] = f"{options.gate_every}: {options.gate}, beside {options.retrain}"
+        beside = ", ".join(options.retrain) or "none"
+        identity["--gate-every"] = f"{options.gate_every}: {options.gate}, beside {beside}"
         identity["the unseen rows of --gate"] = "none" if unseen is None else ids_fingerprint(unseen.ids)
     if given.parallel != "none":
         identity["--parallel"] = f"{given.parallel} on {given.processes.size} processes"

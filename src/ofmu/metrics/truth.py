@@ -21,6 +21,9 @@ TruthRatioForm = Literal[
 ]  # fmt: skip
 
 
+LARGEST = float(np.log(np.finfo(np.float64).max))  # the logarithm of the largest float
+
+
 def truth_ratio(
     correct_avg_loss: ArrayLike, wrong_avg_loss: ArrayLike, form: TruthRatioForm = "geometric"
 ) -> Floats:
@@ -48,18 +51,36 @@ def truth_ratio(
     correct, wrong = answer_losses(correct_avg_loss, wrong_avg_loss)
     if form not in get_args(TruthRatioForm):
         raise ValueError(f"form: found {form!r}, expected one of {', '.join(get_args(TruthRatioForm))}")
-    log_ratio: Floats = correct - wrong.mean(axis=1)
+    log_ratio = _log_ratio(correct, wrong)
     if form.startswith("arithmetic"):
         log_ratio = correct + logsumexp(-wrong, axis=1) - np.log(wrong.shape[1])
     if form.endswith("share"):
         share: Floats = expit(-log_ratio)
         return share
     if form == "utility":
-        return np.maximum(0.0, -np.expm1(np.minimum(log_ratio, 0.0)))
+        return np.maximum(0.0, -np.expm1(np.minimum(log_ratio, 0.0))) + 0.0  # no −0
     if form == "closeness":
         return np.exp(-np.abs(log_ratio))
     with np.errstate(over="ignore"):  # reported as the error below
         return vector("truth ratio", np.exp(-log_ratio if form == "tofu" else log_ratio))
+
+
+def ranked_truth_ratio(
+    correct_avg_loss: ArrayLike, wrong_avg_loss: ArrayLike, form: Literal["geometric", "tofu"] = "geometric"
+) -> Floats:
+    """`truth_ratio` for a test of ranks, [n]: one too large for a float is the largest one, and no error.
+
+    Where public scripts compute with an infinite ratio, ranks and so D and p are the same. Raises otherwise as
+    `truth_ratio` does.
+    """
+    log_ratio = _log_ratio(*answer_losses(correct_avg_loss, wrong_avg_loss))
+    found: Floats = np.exp(np.minimum(-log_ratio if form == "tofu" else log_ratio, LARGEST))
+    return found
+
+
+def _log_ratio(correct: Floats, wrong: Floats) -> Floats:
+    log_ratio: Floats = correct - wrong.mean(axis=1)
+    return log_ratio
 
 
 def forget_truth_ratio(correct_avg_loss: ArrayLike, wrong_avg_loss: ArrayLike) -> Score:

@@ -116,7 +116,7 @@ class TextGround:
             return preset
         title = titled(name)
         if (title, budget) not in self._tuned:
-            retraining = self.development.recipe.epochs * len(self.development.groups.retain)
+            retraining = self.development.recipe.epochs * len(self.development.groups.remaining)
             setting = replace(self.development, budget=budget * retraining)
             folder = self.store.root / "tuning"
             self._tuned[title, budget] = chosen(setting, name, preset, self.trials, folder, self.store)
