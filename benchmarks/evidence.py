@@ -1,7 +1,7 @@
 """What attacks find of the benchmarks' models (methods × attacks, evidence.md), and controls of the attacks.
 
 python benchmarks/evidence.py --on fashion [--methods ofmu …] [--trials 10 --tuning DIR] [--gold 5] [--shadows 64]
-python benchmarks/evidence.py --on tofu [--split authors:198-199] [--trials 0] [--methods ofmu npo …]
+python benchmarks/evidence.py --on tofu [--split authors:198-199] [--trials 0 | --settings tofu.json] [--methods …]
 python benchmarks/evidence.py --controls [images] [texts] [--seeds 20]
 
 Models, shadows and rows are kept in --store ($OFMU_STORE): what was stopped goes on from there.
@@ -28,6 +28,9 @@ from ofmu.benchmarks.image_choices import parse_choices
 from ofmu.benchmarks.study import environment
 from ofmu.benchmarks.tofu import method_names
 from ofmu.benchmarks.tofu_choice import Choice, smoke_setting, tofu_setting
+from ofmu.benchmarks.tofu_setting import Setting
+from ofmu.benchmarks.tofu_space import Chosen
+from ofmu.benchmarks.tofu_tuning import chosen, recorded
 from ofmu.benchmarks.vision.bench import task_name, workshop
 from ofmu.benchmarks.vision.setting import setting_of, smallest
 from ofmu.benchmarks.vision.tuned import tuned_choices
@@ -81,13 +84,31 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     else:
         setting, development = tofu_setting(Choice(options.split, options.model), store)
         gold, groups, trials = options.gold, tuple(options.attacks) or GROUPS, options.trials
-    found = tofu_rows(setting, setting.on(development), methods, trials, options.seed, gold, groups, store, say)
+    development = setting.on(development)
+    found = tofu_rows(
+        setting,
+        development,
+        {name: _chosen(options.settings, trials, setting, development, name, store) for name in methods},
+        options.seed,
+        gold,
+        groups,
+        store,
+        say,
+    )
     unseen = power_words(len(setting.groups.forget), len(setting.groups.unseen))
     about = (
         f"{setting.about} {gold} retrained models. Unseen rows: people that nothing was made from. Questions "
         "about one person are not independent, and whole people differ: ± is too small for that. One seed."
     )
     return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
+
+
+def _chosen(file: Path | None, trials: int, setting: Setting, moved: Setting, name: str, store: Store) -> Chosen:
+    """A method's settings: as the benchmark's results say, or from trials on the development setting `moved`."""
+    preset = setting.method(name)
+    if file is not None:
+        return recorded(file, name, preset)
+    return chosen(moved, name, preset, trials, store.root / "tuning", store)
 
 
 REPORTED = 5  # seeds of the benchmark's tables: their classes are not tuned on
@@ -144,12 +165,15 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--trials", type=int, default=0, help="those of the benchmark's run; 0: presets")
     parser.add_argument("--tuning", type=Path, help="images: the folder of that run's trials, OUT/<name>/tuning")
+    parser.add_argument("--settings", type=Path, help="tofu: the results of that run instead, whose choices hold")
     parser.add_argument("--store", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--smoke", action="store_true", help="the smallest form: no number in it means anything")
     options = parser.parse_args()
     if options.smoke and options.out == RESULTS:
         parser.error("--smoke needs --out: it would overwrite the results that are kept with the code")
+    if options.settings is not None and options.on != "tofu":
+        parser.error(f"--settings: found with --on {options.on}; it reads results of `ofmu bench tofu` alone")
     torch.set_num_threads(1)
     store = Store(options.store or default_root(os.environ))
     command = " ".join(["python benchmarks/evidence.py", *_shown(sys.argv[1:])])

@@ -225,6 +225,16 @@ def test_rounds_from_the_model_itself_where_half_an_epoch_is_too_much(model):
     assert made.cost > made.targets.cost == pytest.approx((12 + 30) / 3)
 
 
+def test_rounds_from_the_model_itself_where_no_top_can_learn_anew(model):
+    tight = ground(model, budget=40)
+    made = head_start(tight)
+    assert "last 2 layers reset: not tried" in made.notes[0]
+    assert "begun with the model as it is" in made.notes[-1]
+    assert made.cost == pytest.approx(made.targets.cost + tight.matching)  # nothing went into a top
+    assert head_start(ground(model, replace(NEVER, shortest=0.1), budget=40)).layers == 2
+    assert head_start(ground(model, replace(NEVER, fixed=2), budget=40)).layers == 2
+
+
 def test_a_leak_at_the_end_is_left_to_the_rounds(model):
     late = replace(ALWAYS, looks=())
     made = prepare(model, "image", PARTS, OFMU.image(1e-2), Sources(recipe=RECIPE), 3, budget=900, search=late)

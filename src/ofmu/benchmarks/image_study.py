@@ -60,7 +60,7 @@ def compare(cell: Cell, request: ImageRequest, models: Mapping[str, Module], met
 
 def run_choice(choice: Choice, original: Module, request: ImageRequest, seed: int, *, cosine: bool = False) -> Run:
     """One method from the original, within the request's budget; cosine: watch cos(g_f, g_r) on the way."""
-    budget = Budget(request.budget)
+    budget = Budget(request.budget, nearest=True)
     if isinstance(choice.method, Reinit):
         how = choice.method
         return run_reinit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..engine.hashing import content_key, ids_fingerprint
@@ -11,6 +12,7 @@ from ..errors import UserError
 from ..losses import token_nll
 from ..report.model import ORIGINAL, RETRAIN
 from ..tasks import Method
+from .settings import with_values
 from .tofu_objective import objective
 from .tofu_references import Reference, kept_json, reference
 from .tofu_runs import tried
@@ -46,6 +48,24 @@ def chosen(development: Setting, name: str, preset: Method, trials: int, folder:
         "preset": repr(preset),
     }
     return tuned(name, preset, trials, folder, content_key(asked)[:12], attempt)
+
+
+def recorded(results: Path, name: str, preset: Method) -> Chosen:
+    """The settings of one method as a results file of `ofmu bench tofu` says they were chosen; nothing is tried.
+
+    Raises UserError where the file cannot be read or says nothing of the method.
+    """
+    try:
+        said = json.loads(results.read_text(encoding="utf-8"))["tuning"][name]
+        found = {key: said[key] for key in ("trials", "failed", "first", "best", "values", "cost", "ends")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--settings: {results} does not say how {name} was tuned ({type(error).__name__}: {error}); expected "
+            "a tofu.json of `ofmu bench tofu` with that method"
+        ) from None
+    if found["trials"] and not found["values"]:
+        return Chosen(None, **found)  # all its trials failed
+    return Chosen(with_values(preset, found["values"]), **found)
 
 
 def _losses(model: Reference, setting: Setting, store: Store) -> dict[str, list[float]]:

@@ -42,6 +42,9 @@ class Search:
         False: its classes alone), or an easy forget set passes for a leak. So much of what the ease moves counts
         as a standard error of the test: where Retrain says what is right (digits by decile, benchmarks/ease.py)
         .05 to .3 of it was wrong, and pixels say less of harder images.
+    shortest: a top is reset at all only where it can have so many epochs on D_r. With fewer it knows D_r and D_f
+        alike little, farther from Retrain than the model was; rounds alone, from the model as it is, are nearer.
+        Asked of forget sets whose labels D_r has: where it has none, one short top is enough.
     fewest: a deeper top is tried only where it can have this share of the recipe's epochs; with less it does not
         learn D_r again.
     kept: once a top has leaked, the share of what is left that goes into training the next one, or all layers; the
@@ -55,6 +58,7 @@ class Search:
     level: float = 0.005
     compared: int = 1024
     testing: float = 0.05
+    shortest: float = 1.0
     fewest: float = 1 / 6
     kept: float = 0.6
     boost: float = 4.0

@@ -61,12 +61,17 @@ def head_start(ground: Ground) -> HeadStart:
 def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
     """Whether the last of `trials` is a top that did not leak at a look, trained to its end."""
     search, share = ground.search, 1.0
-    looks = search.looks if ground.present and not search.fixed else ()
+    choosing = bool(ground.present) and not search.fixed
+    looks = search.looks if choosing else ()
     tries = _tries(ground)
     trials.append(trial_of(ground, tries[0]))
     for following in [*tries[1:], None]:
         trial = trials[-1]
-        if trial.train(trial.affords(share * (ground.budget - _cost(ground, trials))), looks=looks):
+        epochs = trial.affords(share * (ground.budget - _cost(ground, trials)))
+        if choosing and epochs < search.shortest:
+            notes.append(f"last {_layers(trial)} reset: not tried, {epochs:.2g} epochs are too few to learn anew")
+            break
+        if trial.train(epochs, looks=looks):
             return True
         notes.append(f"last {_layers(trial)} reset: left after {trial.epochs:.1f} epochs; {_seen(trial)}")
         share = search.kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch.nn import Module
@@ -20,8 +20,8 @@ from ..study import NAMES
 from ..tofu_references import Reference, reference
 from ..tofu_runs import restored, unlearned
 from ..tofu_setting import Setting
+from ..tofu_space import Chosen
 from ..tofu_split import AUTHORS, Groups
-from ..tofu_tuning import chosen
 from .rows import Row, Say, attacked
 
 GROUPS = ("mia", "relearn", "quantise", "elicit", "adapter", "interpolate", "inside", "gradnorm", "disturb")
@@ -31,15 +31,14 @@ REWORDED = range(180, AUTHORS)  # TOFU's authors whose questions are also there 
 def tofu_rows(
     setting: Setting,
     development: Setting,
-    methods: Sequence[str],
-    trials: int,
+    methods: Mapping[str, Chosen],
     seed: int,
     gold: int,
     groups: Sequence[str],
     store: Store,
     say: Say,
 ) -> dict[str, list[Row]]:
-    """The rows of the original, of a further retrained model and of every method with its tuned settings.
+    """The rows of the original, of a further retrained model and of every method with the settings chosen for it.
 
     All models come from the benchmark's store where they are there. gold: Retrains, of seeds seed, seed + 1, …;
     the one after them is attacked too. The unseen rows are the people of `unseen_people`.
@@ -77,8 +76,7 @@ def tofu_rows(
         ORIGINAL: (before, original.key),
         FLOOR: (whole[gold], retrained[gold].key),
     }
-    for name in methods:
-        found = chosen(development, name, setting.method(name), trials, store.root / "tuning", store)
+    for name, found in methods.items():
         if found.method is None:
             raise UserError(f"--methods: all trials of {name}'s tuning failed; leave it out")
         run = unlearned(setting, name, found.method, seed, original, store)
