@@ -11,6 +11,7 @@ from ofmu.benchmarks.image_choices import (
     KNOBS,
     PROCEDURES,
     Reinit,
+    Sizes,
     image_methods,
     parse_choice,
     parse_choices,
@@ -19,7 +20,7 @@ from ofmu.benchmarks.image_choices import (
 from ofmu.benchmarks.paired import differences, interval, sentence
 from ofmu.benchmarks.settings import with_values
 from ofmu.benchmarks.study import in_one_thread
-from ofmu.benchmarks.tuning import Range, Tried, tune
+from ofmu.benchmarks.tuning import Options, Range, Tried, tune
 from ofmu.benchmarks.vision import bench
 from ofmu.benchmarks.vision.page import page_of, sections_of
 from ofmu.benchmarks.vision.setting import SETTINGS
@@ -68,6 +69,22 @@ def test_what_the_user_fixes_is_not_tuned():
     assert space_of(parse_choice("head:layers=1,rate=1"))[0] == {}
 
 
+def test_a_space_holds_what_the_run_can_have():
+    """SSD selects nothing from alpha = n/n_f on; SCRUB's rounds end with a pass over D_r: (7 − 4)/(4 + 4) etc."""
+    half = Sizes(50, 50, 1e9)
+    space, preset = space_of(parse_choice("ssd"), half)
+    assert (space["alpha"].low, space["alpha"].high, preset["alpha"]) == (0.95, 1.9, 1.9)
+    assert space_of(parse_choice("ssd"), Sizes(1, 999, 1e9))[0]["alpha"] == Range(1.0, 100.0)
+    tenth = space_of(parse_choice("ssd"), Sizes(10, 90, 1e9))
+    assert (tenth[0]["alpha"], tenth[1]["alpha"]) == (Range(1.0, 9.5), 3.0)
+    for passes, expected in ((1.5, (1,)), (2.7, (1, 2)), (4.3, (1, 2, 3)), (1e3, (1, 2, 3, 5, 10, 20))):
+        budget = 4 / 3 * 90 + passes * 4 / 3 * 100
+        space, preset = space_of(parse_choice("scrub"), Sizes(10, 90, budget))
+        assert space["rounds"] == Options(expected)
+        assert preset["rounds"] == min(10, expected[-1])
+    assert "alpha" not in space_of(parse_choice("ssd:alpha=2"), half)[0]
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "much"])
 def test_a_setting_is_a_finite_number(value):
     with pytest.raises(UserError, match=f"--methods: found '{value}' in .*, expected a number, finite"):
@@ -87,6 +104,10 @@ def test_a_setting_is_a_finite_number(value):
         (["head:layers=1.5"], "layers: found 1.5, expected a whole number"),
         (["npo:descent=1"], "give one of descent.rule, descent.lr"),
         (["npo:descent.lr=-1"], "lr: found -1"),
+        (["head:rate=-1"], "a rate above 0"),
+        (["reinit:layers=-1"], "layers of 0 (half of them) or more"),
+        (["scrub:rounds=-3"], "rounds of 0 or more"),
+        (["npo:forget_weight=-1"], "a negative weight turns forgetting into learning"),
     ],
 )
 def test_a_wrong_choice_is_named(texts, words):

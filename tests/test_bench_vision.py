@@ -43,7 +43,7 @@ from ofmu.errors import UserError
 from ofmu.losses import class_nll
 from ofmu.methods.published import PUBLISHED
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN, Cost, Page, ScoreRow, TaskSection
-from ofmu.report.scores import read_scores
+from ofmu.report.scores import read_scores, write_scores
 from ofmu.report.table import cost_names
 from ofmu.tasks import TensorSamples
 
@@ -232,9 +232,11 @@ def test_a_cell_trains_on_nothing_held_out_and_resumes_without_training(shop, mo
     } <= set(rows)
 
 
-def test_a_method_that_refuses_is_missing_with_its_reason_and_stops_no_other(shop):
+def test_a_method_that_refuses_is_missing_with_its_reason_and_stops_no_other(shop, tmp_path):
     choices = parse_choices(["ssd:alpha=50", "reinit"])
-    cell, models = vision_cell(shop, RANDOM, "t", 0, choices, lambda cell: None)
+    path = tmp_path / "rows.json"  # written after every method, as a benchmark does
+    cell, models = vision_cell(shop, RANDOM, "t", 0, choices, lambda cell: write_scores(path, cell.rows, {}))
+    assert read_scores(path)[0] == cell.rows
     title = choices[0].title
     refused = [row for row in cell.rows if row.method == title]
     assert {row.metric for row in refused} == {row.metric for row in cell.rows if row.method == FLOOR}
@@ -640,6 +642,8 @@ def test_while_the_ensembles_train_their_absence_is_said(tmp_path, monkeypatch):
     ("words", "expected"),
     [
         ("digits --forget randm:0.1", "did you mean 'random'?"),
+        ("digits --forget random:0.1 random:.1", "random:0.1 is named twice; name each request once"),
+        ("digits --forget deciles decile:3", "decile:3 is named twice"),
         ("digits --methods ofmo", "did you mean 'ofmu'?"),
         ("digits --model resnet19", "did you mean 'resnet18'?"),
         ("digits --scale salun", "expected for digits one of cpu"),

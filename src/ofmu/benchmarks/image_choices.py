@@ -31,6 +31,12 @@ class Reinit:
     rate: float = 1.0
     frozen: bool = False
 
+    def __post_init__(self) -> None:
+        if self.layers < 0 or self.rate <= 0:
+            raise ValueError(
+                f"Reinit: found {self}, expected layers of 0 (half of them) or more and a rate above 0"
+            )
+
 
 PROCEDURES: dict[str, Reinit] = {  # without a number, how many layers is tuned
     "reinit": Reinit(2),
@@ -54,12 +60,21 @@ KNOBS: dict[str, Space] = {  # what is tuned beside the learning rate, by method
     "neggrad-plus": {"forget_weight": Range(0.001, 1.0)},
     "randomlabel": _WEIGHT,
     "salun": {"share": Range(0.1, 0.9, log=False), "of.forget_weight": Range(0.01, 1.0)},
-    "scrub": {"rounds": Options((2, 5, 10, 20))},
+    "scrub": {"rounds": Options((1, 2, 3, 5, 10, 20))},
     "ssd": {"alpha": Range(1.0, 100.0), "strength": Range(0.1, 10.0)},
     "iu": {"scale": Range(0.1, 20.0), "damping": Range(1e-3, 1.0)},
     "reinit": {"layers": Options((1, 2, 3, 0))},
     "head": {"layers": Options((1, 2, 3, 0))},
 }
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a run has: numbers of forget and retain samples, and what it may spend, in sample-gradients."""
+
+    forget: int
+    retain: int
+    budget: float
 
 
 @dataclass(frozen=True)
@@ -120,16 +135,49 @@ def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) ->
     return choices
 
 
-def space_of(choice: Choice) -> tuple[Space, Values]:
-    """What is tuned for a method, and where the preset stands: its learning rate and main knob, if not fixed."""
+def space_of(choice: Choice, sizes: Sizes | None = None) -> tuple[Space, Values]:
+    """What is tuned for a method, and where the preset stands: its learning rate and main knob, if not fixed.
+
+    sizes: of the run, so that no trial goes to a value that it cannot have; the preset is the nearest that it can.
+    """
     knobs = dict(KNOBS.get(choice.name, {}))
     rate = next((path for path in RATES if _has(choice.method, path)), None)
     if rate is not None and choice.name not in ("ssd", "iu"):
         preset = float(value_of(choice.method, rate))
         around = WIDER.get(choice.name, AROUND)
         knobs[rate] = Range(preset / around, preset * around)
+    if sizes is not None:
+        knobs |= _fitting(choice.name, sizes)
     knobs = {path: one for path, one in knobs.items() if path not in choice.fixed}
-    return knobs, {path: value_of(choice.method, path) for path in knobs}
+    return knobs, {path: _within(one, value_of(choice.method, path)) for path, one in knobs.items()}
+
+
+def _fitting(name: str, sizes: Sizes) -> Space:
+    """The knobs whose range depends on the run.
+
+    SSD selects nothing from alpha = n/n_f on, and refuses it. SCRUB has its rounds where the budget also pays for
+    the pass over D_r that ends it; every number beyond gives one and the same run, cut off after D_f. Both its
+    losses take the teacher's forward pass besides, a third of a gradient.
+    """
+    if name == "ssd":
+        most = 0.95 * (sizes.forget + sizes.retain) / sizes.forget
+        return {"alpha": Range(min(1.0, most / 2), min(100.0, most))}
+    if name == "scrub":
+        kept, forgotten = 4 / 3 * sizes.retain, 4 / 3 * sizes.forget
+        most = (sizes.budget - kept) / (kept + forgotten)
+        rounds = KNOBS["scrub"]["rounds"]
+        assert isinstance(rounds, Options)
+        return {"rounds": Options(tuple(n for n in rounds.values if float(n) <= max(1.0, most)))}
+    return {}
+
+
+def _within(one: Range | Options, value: Value) -> Value:
+    """The value, or the nearest that there is."""
+    if isinstance(one, Range):
+        return value if one.low <= float(value) <= one.high else min(max(float(value), one.low), one.high)
+    if value in one.values or isinstance(value, str):
+        return value
+    return min(one.values, key=lambda other: abs(float(other) - float(value)))
 
 
 def _has(method: object, path: str) -> bool:

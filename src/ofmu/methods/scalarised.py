@@ -39,6 +39,11 @@ class Scalarised:
     def __post_init__(self) -> None:
         if self.forget is None and self.retain is None:
             raise ValueError("Scalarised: forget and retain are both None, expected at least one objective")
+        if self.forget_weight < 0 or self.retain_weight < 0:
+            raise ValueError(
+                f"Scalarised: forget_weight is {self.forget_weight:g}, retain_weight {self.retain_weight:g}; "
+                "expected 0 or more: a negative weight turns forgetting into learning, and keeping into forgetting"
+            )
 
     @property
     def needs(self) -> frozenset[Need]:

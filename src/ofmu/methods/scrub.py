@@ -84,6 +84,10 @@ class Scrub:
 
     needs: ClassVar[frozenset[Need]] = frozenset({"reference"})
 
+    def __post_init__(self) -> None:
+        if self.alpha < 0 or self.gamma < 0 or self.rounds < 0:
+            raise ValueError(f"Scrub: found {self}, expected alpha, gamma and rounds of 0 or more")
+
     def init(self, task: Task, oracle: Oracle) -> ScrubState:
         """A fresh optimiser; the first pass is over D_r."""
         return ScrubState(self.descent.build(oracle.params))

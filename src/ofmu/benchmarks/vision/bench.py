@@ -103,6 +103,10 @@ def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options:
 def _asked(name: str, smoke: bool, options: VisionOptions) -> tuple[Setting, ImageSplits | None]:
     """The setting, and the images where they are the user's own."""
     requests = expanded(options.forget)
+    named = [str(parse_forget(text)) for text in requests]
+    twice = sorted({text for text in named if named.count(text) > 1})
+    if twice:
+        raise UserError(f"--forget: {', '.join(twice)} is named twice; name each request once")
     if name == OWN:
         if options.scale != "cpu":
             raise UserError(f"--scale: found {options.scale!r}, expected for {OWN} cpu; give --model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from torch.nn import Module
 
@@ -85,7 +86,9 @@ def all_rows(task: str, method: str, seed: int, view: ImageView, gold: ImageView
 def _miss(cell: Cell, task: str, choice: Choice, why: str) -> None:
     """Rows without numbers, of all that a second Retrain has, and the reason as a note."""
     measured = [row for row in cell.rows if row.method == FLOOR]
-    cell.rows += [ScoreRow(task, choice.title, cell.seed, row.metric, None, 0, missing=why) for row in measured]
+    cell.rows += [
+        replace(row, method=choice.title, value=None, n=0, low=None, high=None, missing=why) for row in measured
+    ]
     cell.notes.append(f"{choice.title}, seed {cell.seed}: {why}")
 
 

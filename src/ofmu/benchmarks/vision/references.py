@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn import Module
 
+from ... import __version__
 from ...data.images import ImageSplits
 from ...engine.checkpoint import load_state, save_state
 from ...engine.classifiers import build_classifier
@@ -71,6 +72,7 @@ class Workshop:
         """What a trained model depends on."""
         return {
             "kind": "vision reference",
+            "version": __version__,
             "samples": samples_fingerprint(samples),
             "model": self.setting.model,
             "classes": len(self.data.classes),

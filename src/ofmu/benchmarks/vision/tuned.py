@@ -10,16 +10,17 @@ from pathlib import Path
 
 from torch.nn import Module
 
+from ... import __version__
 from ...data.forget_request import ForgetRequest
 from ...report.model import ORIGINAL, RETRAIN
-from ..image_choices import Choice, space_of
+from ..image_choices import Choice, Sizes, space_of
 from ..image_scores import ImageView, image_rows, view_image
 from ..image_study import ImageRequest, run_choice
 from ..tuning import Space, Trial, Tried, Values, best, end_of, tune
 from .cell import split_of
 from .references import Workshop, reference, short
 from .runs import begins, parts_of, request_of
-from .seen import START
+from .seen import CODE, START
 from .split import TUNING, development_request, label_count
 
 OBJECTIVE = "the mean of gap and W1 to Retrain on a development forget set, in points"
@@ -122,9 +123,11 @@ def tuned_choices(
             ground.append(development(shop, moved, task))
         return ground[0].score(choice)
 
+    parts = split_of(shop, moved, TUNING)
+    sizes = Sizes(len(parts.forget), len(parts.retain), request_of(shop, parts, task).budget)
     found = []
     for choice in choices:
-        space, preset = space_of(choice)
+        space, preset = space_of(choice, sizes)
         if not space:
             found.append(Tuned(choice))
             continue
@@ -140,7 +143,8 @@ def tuned_choices(
             "class",
             "classes",
         )  # for those it looks at no unseen data
-        setting = repr((same, str(request), choice.method, *[START][:searched], *elsewhere))
+        code = [__version__, CODE, *[START][:searched]]
+        setting = repr((same, str(request), choice.method, *code, *elsewhere))
         study = f"{task}: {choice.title} {short({'setting': setting})}"
         tried = tune(space, preset, trials, evaluate, folder=folder, study=study)
         done = any(trial.score is not None for trial in tried)
