@@ -224,6 +224,7 @@ def test_without_retrain_an_attack_compares_with_chance_and_says_so(world):
     found = evidence_of(case, plan, [f for _, group in run(case, plan) for f in group])
     assert all("chance 0.500" in f.words for f in found.findings)
     assert "no retrained model" in found.notes[0]
+    assert "Not detected at power 0.8 for leaks of" in found.verdict[-1]
     assert "not proof of absence" in found.verdict[-1]
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import norm, t
 
+from ofmu.attacks import auc_difference
 from ofmu.cli import evidence as shown_as
 from ofmu.engine.prepare import Parts
 from ofmu.errors import UserError
@@ -160,3 +161,39 @@ def test_rates_at_low_false_alarms_stand_beside_retrains():
     assert shown_as.short_rates(found) == expected  # 400 unseen rows resolve no 0.1 %
     assert shown_as.short_rates(judged(ASKED, drawn(0, n=50), [], None)) == ""
     assert "Retrained" not in shown_as.tested(judged(ASKED, drawn(0), [], None)).rates
+
+
+def test_perfect_separation_of_few_rows_shows_no_limit():
+    """All forgotten rows above all unseen ones, in Retrain too: a standard error of 0 is no measurement."""
+    high, low = np.array([3.0, 4.0, 5.0]), np.array([-1.0, -2.0, -3.0, -4.0, -5.0, -6.0])
+    same = judged(ASKED, (high, low), [(high, low)] * 2, None)
+    assert same.against.error == 0
+    found = decide(Gate("mia", 0.01), [same])
+    assert not found.held
+    assert "too few rows were given to show a limit (loss)" in found.words
+    assert "too few rows" in decide(Gate("mia"), [same]).words
+
+
+def test_few_rows_widen_the_interval_of_a_limit():
+    """DeLong's error of three rows is itself a guess: Student's t with two degrees of freedom."""
+    few = judged(ASKED, drawn(3, n=3), [drawn(4, n=3)], None, alike=True)
+    words = decide(Gate("mia", 0.4), [few]).words
+    end = min(1.0, abs(few.leak) + float(t.isf(0.05, 2)) * few.against.error)
+    assert f"at most {end:.3f}" in words
+
+
+def test_p_is_never_smaller_than_labels_allow():
+    """Two forgotten and four unseen rows: 15 labellings, so p ≥ 2/15."""
+    found = auc_difference([5.0, 6.0], [1.0, 2.0, 3.0, 4.0], [([1.0, 5.0], [2.0, 1.5, 3.0, 4.0])], alike=True)
+    assert found.error > 0
+    assert found.p >= 2 / 15 - 1e-12
+
+
+def test_what_looks_unlearned_is_one_sided_and_not_called_remembered():
+    asked = Finding("u-lira", "membership", "?", one_sided=True, marks=True)
+    found = judged(asked, drawn(0, 1.0), [drawn(1)], None, alike=True)
+    assert (found.verdict, found.caught) == ("looks unlearned", True)
+    assert "look unlearned rather than never seen" in found.words
+    assert not decide(Gate("u-lira"), [found]).held
+    below = judged(asked, drawn(0, -1.0), [drawn(1)], None, alike=True)
+    assert below.verdict == "not detected"

@@ -15,7 +15,14 @@ from ofmu.engine.training import Recipe, trained
 from ofmu.evidence import ensembles
 from ofmu.evidence import shadows as module
 from ofmu.evidence.case import Case
-from ofmu.evidence.ensembles import against_retrained, against_unlearned, design, klom_finding, margins_apart
+from ofmu.evidence.ensembles import (
+    against_retrained,
+    against_unlearned,
+    design,
+    klom_finding,
+    margins_apart,
+    method_words,
+)
 from ofmu.evidence.plan import choose, run
 from ofmu.evidence.relabelled import relabelled
 from ofmu.evidence.rows import joined, rows_fingerprint, whole
@@ -58,6 +65,17 @@ def test_the_design_is_balanced():
         design(30, 9, 0)
 
 
+def test_what_shadows_say_of_a_method_that_does_nothing_is_chance():
+    """A t interval over the shadows' AUCs, which share shadows, leaves out .5 in about a tenth of such cases."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        phi = rng.normal(size=30) + rng.normal(size=(8, 30)) + rng.normal(size=(8, 1))
+        found.append(float(method_words(phi, design(30, 8, seed), seed).split("p ")[-1].rstrip(")")))
+    assert sum(p <= 0.05 for p in found) <= 3  # P(more) < .02
+    assert 0.3 < np.mean(found) < 0.7
+
+
 def test_u_lira_finds_a_method_that_does_nothing_and_a_second_run_trains_nothing(case, monkeypatch):
     seen = []
     watched = replace(case, shadows=replace(case.shadows, watch=lambda done, total: seen.append((done, total))))
@@ -65,10 +83,11 @@ def test_u_lira_finds_a_method_that_does_nothing_and_a_second_run_trains_nothing
     assert seen[-1] == (8, 8)
     assert found.model is not None
     assert found.retrains[0].auc < found.model.auc > 0.7
-    assert found.verdict == "remembered"
+    assert found.verdict == "looks unlearned"
+    assert found.original is None  # it unlearned nothing: no control
+    assert "were unlearned rows like unseen ones" in found.extra[0]
     assert "the method over 8 shadows: AUC" in found.extra[0]
-    low = float(found.extra[0].split("[")[1].split(",")[0])
-    assert low > 0.5
+    assert "(95 %, p 0.01)" in found.extra[0]  # no other design lies as far from .5
     monkeypatch.setattr(module, "trained", lambda *_: pytest.fail("trained again"))
     assert against_unlearned(case) == [found, online]
     assert online.verdict == "remembered"

@@ -108,9 +108,9 @@ def auc_difference(
     being told: one that keeps exactly 5 % whatever the seeds do is the t test of the K + 1 AUCs, which ignores
     what the samples say.
 
-    Where var is 0 (all separate perfectly) and the AUCs differ, p is the smallest that a permutation test of
-    n + m labels could give. Raises ValueError for nan, lengths that differ, no retrained model, and fewer than
-    two samples on a side.
+    p is never below the smallest that a permutation test of n + m labels could give, and is that where var is 0
+    (all separate perfectly) and the AUCs differ. Raises ValueError for nan, lengths that differ, no retrained
+    model, and fewer than two samples on a side.
     """
     ours, theirs = _placements(forget, heldout), [_placements(*pair) for pair in retrains]
     n, m = len(ours[0]), len(ours[1])
@@ -125,13 +125,13 @@ def auc_difference(
     seeds = float(np.std([f.mean() for f, _ in theirs], ddof=1)) if k > 1 else None
     chance = 0.0 if seeds is None or alike else (1 + 1 / k) * max(0.0, seeds**2 - _own_draw(theirs))
     error, whole = math.sqrt(drawn + chance), k > 1 or alike
+    smallest = min(1.0, 2 * math.exp(math.lgamma(n + 1) + math.lgamma(m + 1) - math.lgamma(n + m + 1)))
     if error > 1e-12:
         freedom = math.inf
         if chance > 0:
             freedom = error**4 * (k - 1) / chance**2
-        p = float(2 * student.sf(abs(value) / error, freedom))
+        p = max(float(2 * student.sf(abs(value) / error, freedom)), smallest)
         return Difference(value, error, p, k, seeds, freedom, whole)
-    smallest = min(1.0, 2 * math.exp(math.lgamma(n + 1) + math.lgamma(m + 1) - math.lgamma(n + m + 1)))
     return Difference(value, 0.0, smallest if abs(value) > 1e-12 else 1.0, k, seeds, whole=whole)
 
 

@@ -83,7 +83,7 @@ def tested(found: Finding) -> Tested:
         "–" if found.adjusted is None else f"{found.adjusted:.2g}",
         _rates(found.model) + "".join(f" Retrained: {_rates(each)}" for each in found.retrains[:1]),
         words,
-        verdict in ("remembered", "over-forgotten"),
+        found.caught,
     )
 
 

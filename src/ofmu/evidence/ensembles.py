@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student
 from torch.nn import Module
 
-from ..attacks import LeftOut, auc_with_error, offline_lira, online_lira, rmia, u_lira, u_lira_left_out
+from ..attacks import auc_with_error, offline_lira, online_lira, rmia, u_lira, u_lira_left_out
 from ..engine.targets import Rows
 from ..metrics import klom, normal_klom
 from ..metrics.score import Floats
@@ -22,6 +20,7 @@ from .rows import joined
 from .shadows import Setup, Shadow, scores_before, scores_of, shadow_scores
 
 FEWEST, MOST, USUAL = 8, 64, 16  # shadows
+REDRAWN = 99  # designs drawn anew, to see what chance does
 KLOM = Finding(
     "klom",
     "membership",
@@ -76,13 +75,11 @@ def against_unlearned(case: Case) -> list[Finding]:
 
     Shadows come in pairs that split those rows between them, so that every row is unlearned in half of the
     shadows and never seen by the others. The target's rows are scored by how the shadows treated the same rows.
-    `extra` has what the shadows say of the *method*: each in turn as target, scored by the others, mean AUC over
-    models with its 95 % t interval (models, not rows, are the sample). Before unlearning, the shadows are models
+    `extra` has what the shadows say of the *method* (`method_words`). Before unlearning, the shadows are models
     that were trained with and without a row: online LiRA asks which of the two the target is like.
     """
-    finding = Finding(
-        "u-lira", "membership", "Does a forgotten row look unlearned rather than never seen (U-LiRA)?"
-    )
+    asks = "Does a forgotten row look unlearned rather than never seen (U-LiRA)?"
+    finding = Finding("u-lira", "membership", asks, one_sided=True, marks=True)
     online = Finding(
         "lira-online", "membership", "Is a row answered as by models that were trained on it (online LiRA)?"
     )
@@ -106,7 +103,8 @@ def against_unlearned(case: Case) -> list[Finding]:
         found = online_lira(scores_of(module, case.kind, pool)[0], before, gone)
         return found[:n], found[n:]
 
-    found = replace(_asked(case, finding, unlearned), extra=(method_words(u_lira_left_out(phi, gone, ~gone)),))
+    found = _asked(replace(case, original=None), finding, unlearned)  # it unlearned nothing: no control
+    found = replace(found, extra=(method_words(phi, gone, case.seed),))
     return [found, replace(_asked(case, online, trained), extra=(f"{len(shadows)} shadows",))]
 
 
@@ -181,16 +179,33 @@ def design(rows: int, shadows: int, seed: int) -> np.ndarray:
     return found
 
 
-def method_words(found: LeftOut) -> str:
-    """The mean AUC of "unlearned" against "unseen" within each shadow, and its interval over shadows."""
+def method_words(phi: Floats, gone: np.ndarray, seed: int) -> str:
+    """What shadows say of the method: the AUC of "unlearned" against "unseen", each in turn scored by the others.
+
+    phi: [shadows, rows]; gone: which rows each unlearned (`design`), drawn with `seed`. Mean over shadows. These
+    AUCs share shadows, so that no interval over them keeps its level (of t intervals 10 % leave out .5 where
+    nothing differs). But were an unlearned row like an unseen one, any other design would have done as well: the
+    range is that of `REDRAWN` designs, and p the share of them, this one included, that lie as far from .5.
+    """
+    found = _left_out_auc(phi, gone)
+    others = [_left_out_auc(phi, design(phi.shape[1], len(phi), seed + 1 + draw)) for draw in range(REDRAWN)]
+    low, high = np.quantile(others, (0.025, 0.975))
+    p = (1 + sum(abs(other - 0.5) >= abs(found - 0.5) for other in others)) / (1 + REDRAWN)
+    return (
+        f"the method over {len(phi)} shadows: AUC {found:.3f}; were unlearned rows like unseen ones, {low:.3f} to "
+        f"{high:.3f} (95 %, p {p:.2g})"
+    )
+
+
+def _left_out_auc(phi: Floats, gone: np.ndarray) -> float:
+    """The mean over shadows of the AUC within each."""
+    found = u_lira_left_out(phi, gone, ~gone)
     aucs = []
-    for model in np.unique(found.model_of_unlearned):
+    for model in range(len(phi)):
         sides = found.unlearned[found.model_of_unlearned == model], found.unseen[found.model_of_unseen == model]
-        if len(sides[1]):
+        if len(sides[0]) and len(sides[1]):
             aucs.append(auc_with_error(*sides)[0])
-    k, mean = len(aucs), float(np.mean(aucs))
-    half = float(student.isf(0.025, k - 1) * np.std(aucs, ddof=1) / math.sqrt(k))
-    return f"the method over {k} shadows: AUC {mean:.3f} [{mean - half:.3f}, {mean + half:.3f}]"
+    return float(np.mean(aucs))
 
 
 def _shadow(case: Case, setup: Setup, pool: Samples, j: int, gone: np.ndarray | None = None) -> Shadow:

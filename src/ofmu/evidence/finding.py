@@ -15,7 +15,8 @@ from ..metrics.score import Floats
 from .statistics import LEVEL, POWER, detectable_auc, holm
 
 Family = Literal["membership", "recovery", "inside", "elicitation"]
-Verdict = Literal["remembered", "over-forgotten", "not detected", "blind", "not tested"]
+Verdict = Literal["remembered", "over-forgotten", "looks unlearned", "not detected", "blind", "not tested"]
+DETECTED: tuple[Verdict, ...] = ("remembered", "over-forgotten", "looks unlearned")
 Pair = tuple[Floats, Floats]  # an attack's scores of the forget rows and of the held-out rows; high for members
 
 
@@ -29,8 +30,9 @@ class Finding:
     against an AUC of .5; adjusted: the same corrected for all attacks of the run (Holm), None before that. extra:
     further numbers in words. missing: why there is no answer; then all numbers are None. failed: it was tried and
     broke down, which is no sign of safety; otherwise a missing attack could not be applied here. one_sided: only a
-    leak above 0 means something, and p is that of the one side. level: of this test; after
-    correction `LEVEL` divided by the number of tests.
+    leak above 0 means something, and p is that of the one side. marks: a high score says "was unlearned", however
+    far, and not "is remembered"; the original, which unlearned nothing, is no control of it. level: of this test;
+    after correction `LEVEL` divided by the number of tests.
     """
 
     attack: str
@@ -46,6 +48,7 @@ class Finding:
     missing: str | None = None
     failed: bool = False
     one_sided: bool = False
+    marks: bool = False
     level: float = LEVEL
 
     @property
@@ -89,8 +92,15 @@ class Finding:
         if self.model is None or self.leak is None or self.p is None:
             return "not tested"
         if (self.p if self.adjusted is None else self.adjusted) < LEVEL:
+            if self.marks:
+                return "looks unlearned"
             return "remembered" if self.leak > 0 else "over-forgotten"
         return "blind" if self._blind else "not detected"
+
+    @property
+    def caught(self) -> bool:
+        """Whether the rows were told from unseen ones, after correction."""
+        return self.verdict in DETECTED
 
     @property
     def _blind(self) -> bool:
@@ -112,6 +122,8 @@ class Finding:
             return f"Detected: the forgotten rows are still remembered ({size})."
         if self.verdict == "over-forgotten":
             return f"Detected: the forgotten rows stand out by being forgotten too well ({size})."
+        if self.verdict == "looks unlearned":
+            return f"Detected: the forgotten rows look unlearned rather than never seen ({size})."
         if self.verdict == "blind":
             return f"Says nothing here: the attack does not find the original model's memory either ({size})."
         if self.smallest is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -122,9 +121,10 @@ class _Answer:
     excess: float = 0.0
 
 
-BLIND = _Answer(
+BLIND = _Answer(False, "since no attack of the group could have detected the original either", NOTHING)
+FEW = _Answer(
     False,
-    "since no attack of the group could have detected the original either, or too few rows were given",
+    "since too few rows were given: no attack of the group could have detected even the largest leak",
     NOTHING,
 )
 
@@ -148,31 +148,45 @@ def _within(limit: float, answered: Sequence[Finding]) -> _Answer:
     if all(found.verdict == "blind" for found in answered):
         return BLIND
     ends = {found.attack: _upper(found) for found in answered}
-    worst = max(ends, key=lambda name: ends[name])
-    excess = max(0.0, ends[worst] - limit)
+    unsure = [name for name, end in ends.items() if end is None]
+    if unsure:
+        why = f"since too few rows were given to show a limit ({', '.join(unsure)})"
+        return _Answer(False, why, NOTHING)
+    shown = {name: end for name, end in ends.items() if end is not None}
+    worst = max(shown, key=lambda name: shown[name])
+    excess = max(0.0, shown[worst] - limit)
     if excess == 0 and any(found.against is not None and not found.against.whole for found in answered):
         return _Answer(False, UNSHOWN)
-    why = f"the leak of {worst} is at most {ends[worst]:.3f} in AUC (95 %), the limit is {limit:g}"
+    why = f"the leak of {worst} is at most {shown[worst]:.3f} in AUC (95 %), the limit is {limit:g}"
     return _Answer(excess == 0, why, excess)
 
 
 def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
-    caught = [found for found in answered if found.verdict in ("remembered", "over-forgotten")]
+    caught = [found for found in answered if found.caught]
     if caught:
         why = "; ".join(f"{found.attack}: {found.words.removesuffix('.')}" for found in caught)
         return _Answer(False, why, max(abs(found.leak or 0.0) for found in caught))
-    sharp = [found.smallest for found in answered if found.verdict != "blind" and found.smallest is not None]
+    seeing = [found for found in answered if found.verdict != "blind"]
+    sharp = [found.smallest for found in seeing if found.smallest is not None]
     if not sharp:
-        return BLIND
+        return FEW if seeing else BLIND
     dull = [f.attack for f in answered if f.verdict == "blind" or f.smallest is None]
     rest = f"; {', '.join(dull)} could have detected nothing here" if dull else ""
     return _Answer(True, f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC{rest}")
 
 
-def _upper(found: Finding) -> float:
-    """The upper end of the one-sided 95 % interval of the leak's size; of Student's t where p is of it."""
-    leak = 0.0 if found.leak is None else abs(found.leak)
+def _upper(found: Finding) -> float | None:
+    """The upper end of the one-sided 95 % interval of the leak's size; None where the rows give no interval.
+
+    Of Student's t with no more degrees of freedom than the smaller side has rows, less one: DeLong's error is
+    itself estimated from them. An error of 0 (all rows separate perfectly, in Retrain too) measures nothing.
+    """
+    if found.model is None:
+        return None
+    rows, leak = min(found.model.n_forget, found.model.n_heldout) - 1, abs(found.leak or 0.0)
+    most, error, freedom = 0.5, found.model.spread, float(rows)
     if found.against is not None:
-        return leak + float(student.isf(LEVEL, found.against.freedom)) * found.against.error
-    spread = None if found.model is None else found.model.spread
-    return 0.5 if spread is None else leak + float(student.isf(LEVEL, math.inf)) * spread
+        most, error, freedom = 1.0, found.against.error, min(found.against.freedom, rows)
+    if not error or freedom < 1:
+        return None
+    return min(most, leak + float(student.isf(LEVEL, freedom)) * error)

@@ -43,7 +43,7 @@ class Evidence:
     @property
     def detected(self) -> list[Finding]:
         """The findings that say something is left, or stands out."""
-        return [found for found in self.findings if found.verdict in ("remembered", "over-forgotten")]
+        return [found for found in self.findings if found.caught]
 
     @property
     def rows(self) -> str:
@@ -72,7 +72,7 @@ class Evidence:
         said += [f"{found.attack}: {found.words}" for found in self.detected]
         if tested and not self.detected:
             said.append(
-                "Not detected is not proof of absence: smaller traces, and other attacks, were not tested."
+                f"{self._power} That is not proof of absence: smaller traces, and other attacks, were not tested."
             )
         if names["blind"]:
             blind = ", ".join(names["blind"])
@@ -80,6 +80,20 @@ class Evidence:
         if failed:
             said.append(f"Tried and failed: {', '.join(failed)}.")
         return said
+
+    @property
+    def _power(self) -> str:
+        """What the attacks that detected nothing would have detected."""
+        silent = [found for found in self.findings if found.verdict == "not detected"]
+        sharp = [found.smallest for found in silent if found.smallest is not None]
+        if not sharp:
+            return "Not detected, at no power: not even a leak of .5 is known to be detectable with so few rows."
+        ends = f"{min(sharp):.2f}" + (
+            f" to {max(sharp):.2f}, by attack," if max(sharp) - min(sharp) > 0.01 else ""
+        )
+        blunt = len(silent) - len(sharp)
+        rest = f"; {blunt} of them at no power" if blunt else ""
+        return f"Not detected at power {POWER:g} for leaks of {ends} in AUC{rest}."
 
 
 def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence:

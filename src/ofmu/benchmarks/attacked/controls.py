@@ -18,7 +18,7 @@ from scipy.stats import binomtest, ttest_1samp
 
 from ... import __version__
 from ...engine.store import Store
-from ...evidence.finding import Finding, corrected
+from ...evidence.finding import DETECTED, Finding, corrected
 from ...evidence.statistics import LEVEL
 from ..tofu_references import kept_json
 
@@ -109,7 +109,7 @@ def pooled(seeds: Sequence[Sequence[Outcome]]) -> Alarms:
 
 def alarmed(seed: Sequence[Outcome]) -> bool:
     """Whether any attack of a seed detects something after correction for all of them."""
-    return any(each.verdict in ("remembered", "over-forgotten") for each in seed)
+    return any(each.verdict in DETECTED for each in seed)
 
 
 def each_attack(seeds: Sequence[Sequence[Outcome]]) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import norm
+
 from ... import __version__
 from ...attacks import TwoSided
 from ...engine.store import Store
@@ -14,10 +16,11 @@ from ...evidence.case import Case
 from ...evidence.finding import Finding
 from ...evidence.plan import choose, run
 from ...evidence.rows import rows_fingerprint
-from ...evidence.statistics import LEVEL, holm
+from ...evidence.statistics import LEVEL, POWER, holm
 from ..tofu_references import kept_json
 
-CODE = 4  # of these rows: raised when they change, so that stored ones are not taken for new ones
+CODE = 5  # of these rows: raised when they change, so that stored ones are not taken for new ones
+SHADOWED = ("u-lira", "lira-online", "lira", "rmia", "klom")
 Say = Callable[[str], None]
 
 
@@ -27,7 +30,8 @@ class Row:
 
     p: before correction. blind: the attack does not find the original either. missing: why there are no numbers.
     named: of the forgotten rows that score highest, what share is found at 1 % and at 0.1 % false alarms
-    (`TwoSided.remembered`), in words; empty where unseen rows are too few to resolve any.
+    (`TwoSided.remembered`), in words; empty where unseen rows are too few to resolve any. retrain: the same of the
+    first retrained model.
     """
 
     attack: str
@@ -40,6 +44,7 @@ class Row:
     extra: tuple[str, ...] = ()
     missing: str | None = None
     named: tuple[str, ...] = ()
+    retrain: tuple[str, ...] = ()
 
 
 def row_of(found: Finding) -> Row:
@@ -48,8 +53,9 @@ def row_of(found: Finding) -> Row:
         return Row(found.attack, found.family, missing=found.missing)
     error = found.model.spread if found.against is None else found.against.error
     blind = replace(found, adjusted=1.0).verdict == "blind"
-    extra, named = found.extra, _named(found.model)
-    return Row(found.attack, found.family, found.model.auc, found.leak, error, found.p, blind, extra, None, named)
+    named, gold = _named(found.model), _named(found.retrains[0]) if found.retrains else ()
+    numbers = found.model.auc, found.leak, error, found.p
+    return Row(found.attack, found.family, *numbers, blind, found.extra, None, named, gold)
 
 
 def _named(found: TwoSided) -> tuple[str, ...]:
@@ -85,7 +91,8 @@ def attacked(
             return {"rows": [asdict(row_of(found)) for _, group in run(case, one) for found in group]}
 
         found = kept_json(store, {**whole, "group": group}, make, f"{title}: {group}")[1]["rows"]
-        rows += [Row(**{**each, "extra": tuple(each["extra"]), "named": tuple(each["named"])}) for each in found]
+        lists = ("extra", "named", "retrain")
+        rows += [Row(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in found]
     rows += [Row(name, "", missing=why) for name, why in plan.left_out.items() if name in groups]
     return rows
 
@@ -116,7 +123,7 @@ def named(models: Mapping[str, Sequence[Row]]) -> list[str]:
     Empty where the unseen rows resolve no such rate.
     """
     seen = {
-        name: {row.attack: row.named for row in rows if row.family == "membership" and row.named}
+        name: {row.attack: _rates(row) for row in rows if row.family == "membership" and row.named}
         for name, rows in models.items()
     }
     attacks = list(dict.fromkeys(attack for rows in seen.values() for attack in rows))
@@ -124,9 +131,15 @@ def named(models: Mapping[str, Sequence[Row]]) -> list[str]:
         return []
     lines = ["| attack | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
     for attack in attacks:
-        cells = [" / ".join(rows.get(attack, ("–",))) for rows in seen.values()]
+        cells = [rows.get(attack, "–") for rows in seen.values()]
         lines.append(f"| {attack} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _rates(row: Row) -> str:
+    """The rates of a model; of an attack by shadows, which are each method's own, a retrained model's beside."""
+    own, gold = " / ".join(row.named), " / ".join(row.retrain)
+    return f"{own} (Retrain {gold})" if row.attack in SHADOWED and gold else own
 
 
 def _cell(row: Row, caught: bool) -> str:
@@ -138,29 +151,53 @@ def _cell(row: Row, caught: bool) -> str:
 
 def looks(models: Mapping[str, Sequence[Row]]) -> list[str]:
     """A sentence a model: nothing found, found from its answers, or only once it is disturbed or opened."""
-    return [_look(name, [row for row in rows if row.attack in detected(rows)]) for name, rows in models.items()]
+    return [
+        _look(name, [row for row in rows if row.attack in detected(rows)], _power(rows))
+        for name, rows in models.items()
+    ]
 
 
-def _look(name: str, caught: Sequence[Row]) -> str:
+def _power(rows: Sequence[Row]) -> str:
+    """What the attacks on a model would have found four times in five, at Holm's first step, from their errors."""
+    tests = sum(row.p is not None for row in rows)
+    errors = [row.error for row in rows if row.p is not None and row.error and not row.blind]
+    if not errors:
+        return "none could have"
+    factor = float(norm.isf(LEVEL / 2 / tests) + norm.isf(1 - POWER))
+    ends = f"{factor * min(errors):.3f} to {factor * max(errors):.3f}"
+    return f"at power {POWER:g} leaks of {ends}, by attack, were detectable"
+
+
+def _look(name: str, caught: Sequence[Row], power: str) -> str:
     """What the detections say; only what lies above Retrain brings rows back, and gradients are no answers."""
     if not caught:
-        return f"{name}: no attack detects a trace, at the power that ± gives."
-    groups: dict[str, list[str]] = {"answers": [], "back": [], "inside": [], "gradients": [], "over": []}
+        return f"{name}: no attack detects a trace; {power}."
+    groups: dict[str, list[str]] = {
+        "answers": [],
+        "back": [],
+        "inside": [],
+        "gradients": [],
+        "over": [],
+        "marked": [],
+    }
     for row in caught:
         groups[_way(row)].append(row.attack)
-    answers, back, inside, gradients, over = (", ".join(names) for names in groups.values())
+    answers, back, inside, gradients, over, marked = (", ".join(names) for names in groups.values())
     parts = [
         f"its answers alone give the rows away ({answers})" if answers else "",
         f"{back} bring the rows back" if back else "",
         f"{inside} tell them apart inside" if inside else "",
         f"{gradients} tells them apart by its weights" if gradients else "",
         f"{over} show rows that were forgotten too well" if over else "",
+        f"{marked} tells rows that were unlearned from rows that were never seen" if marked else "",
     ]
     hidden = not answers and bool(back or inside or gradients)
     return f"{name}{' **only looks forgotten**' if hidden else ''}: {'; '.join(part for part in parts if part)}."
 
 
 def _way(row: Row) -> str:
+    if row.attack == "u-lira":
+        return "marked"
     if row.family == "membership" and row.attack != "gradient-norm":
         return "answers"
     if row.leak is not None and row.leak < 0:
