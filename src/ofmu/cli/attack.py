@@ -28,7 +28,7 @@ from ofmu.engine.requests import Files, Request, load_request
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case
 from ofmu.evidence.gates import Outcome, parse_gates
-from ofmu.evidence.outcome import Evidence, before_words
+from ofmu.evidence.outcome import Evidence, before_words, narrow_words
 from ofmu.evidence.plan import Plan, choose
 from ofmu.report.model import Page, TaskSection
 from ofmu.report.page import write_page
@@ -46,7 +46,8 @@ def attack(options: AttackOptions) -> int:
     case = _case(options)
     budget = None if options.budget is None else options.budget * gradient(case.kind)
     plan = choose(case, asked, budget, [gate.group for gate in gates])
-    for sentence in [*before_words(case), _planned(plan, case.kind)]:
+    narrow = narrow_words(gates, len(case.forget), len(case.heldout), len(case.retrains))
+    for sentence in [*before_words(case), *narrow, _planned(plan, case.kind)]:
         note(f"beforehand: {sentence}")
     if not plan.chosen:
         raise UserError(f"--attacks, --budget: nothing is left to run ({_left_out(plan.left_out)})")
