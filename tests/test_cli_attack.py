@@ -48,9 +48,23 @@ def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, cap
     page = (out / "report.html").read_text()
     assert "What attackers could still get out" in page
     assert "not resolvable" in page
-    assert "relearn: not asked for" in page
+    assert "<li>relearn: not asked for</li>" in page
+    assert page.count("What was not tested") == 1
+    assert f"<dt>Forget</dt><dd>{world.files['forget']}</dd><dt>Retain</dt><dd>{world.files['retain']}" in page
+    assert "and the same question of a model that never saw the rows." in page
     stored = json.loads((out / "evidence.json").read_text())
     assert {row["method"] for row in stored["rows"]} == {"Unlearned", "Retrain", "Original"}
+
+
+def test_what_was_tried_without_an_answer_is_listed_as_not_tested_with_its_reason(world, tmp_path, capsys):
+    assert run(words(world, "--attacks", "adapter", "--out", str(tmp_path / "out"))) == 0
+    why = "adapter-off: the model has no adapter that could be taken off"
+    said = capsys.readouterr().out
+    assert said.count(why) == 1
+    assert why in said.split("Not tested: ")[1]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"<li>{why}</li>" in page.split("What was not tested")[1]
+    assert "no model that never saw the rows was there" in page  # no --retrain was given
 
 
 def test_relearning_trains_on_unrelated_rows_where_they_are_given(world, tmp_path, capsys):
@@ -121,7 +135,9 @@ def test_unlearn_with_gates_writes_evidence_and_exits_5_where_one_is_missed(worl
     assert "beforehand" not in attacked
     scores = json.loads((out / "scores.json").read_text())
     assert [gate["group"] for gate in scores["evidence"]["gates"]] == ["mia", "quantise"]
-    assert "Gates" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Gates" in page
+    assert f"<dt>Forget</dt><dd>24 rows, {world.files['forget']}</dd>" in page
     assert json.loads((out / "config.json").read_text())["arguments"]["gate"] == "mia,quantise=0.001"
 
 

@@ -20,7 +20,7 @@ from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
-from ofmu.cli.loading import check_alike, check_finite, model_path
+from ofmu.cli.loading import check_alike, check_finite, model_path, places_of
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
@@ -156,6 +156,7 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
     page = Page(
         f"Attacks: {task}",
         {
+            **places_of(options),
             "Unlearned model": options.model,
             "Original": options.original or "none given",
             "Retrained": ", ".join(options.retrain) or "none given",
@@ -199,11 +200,11 @@ def _print(evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
     Console().print(table)
     for found, line in zip(evidence.findings, lines, strict=True):
         said = "; ".join(part for part in (short_rates(found), line.words) if part)
-        if said:
+        if said and found.missing is None:  # the reason of those without an answer stands below
             print(f"{line.attack}: {said}")
     print("\n".join(evidence.verdict))
     for outcome in outcomes:
         print(f"Gate {outcome.words}")
-    print("Not tested: " + (_left_out(evidence.left_out) or "attacks that ofmu does not know") + ".")
+    print("Not tested: " + (_left_out(evidence.untested) or "attacks that ofmu does not know") + ".")
     for sentence in evidence.notes:
         print(f"Note: {sentence}.")

@@ -47,6 +47,12 @@ class Evidence:
         return [found for found in self.findings if found.verdict in ("remembered", "over-forgotten")]
 
     @property
+    def untested(self) -> dict[str, str]:
+        """Attacks that were left out, and those that were tried and gave no answer, with the reason."""
+        silent = {found.attack: found.missing for found in self.findings if found.missing is not None}
+        return {**self.left_out, **silent}
+
+    @property
     def rows(self) -> str:
         """How many rows the request is about, and how many of them attacks looked at."""
         looked, seen = (
