@@ -68,9 +68,10 @@ def say_beforehand(given: Given) -> None:
         return
     unseen = request.test if request.test is not None else request.parts.heldout
     assert unseen is not None  # `check_rows` has seen to it
-    rows, retrains = [len(some(part, MOST)) for part in (request.parts.forget, unseen)], len(given.retrains)
-    narrow = narrow_words(parse_gates(options.gate), *rows, retrains)
-    for sentence in [*power_words(*rows), *seed_words(retrains), *narrow]:
+    forget, heldout = (len(some(part, MOST)) for part in (request.parts.forget, unseen))
+    retrains = len(given.retrains)
+    narrow = narrow_words(parse_gates(options.gate), forget, heldout, retrains)
+    for sentence in [*power_words(forget, heldout), *seed_words(retrains), *narrow]:
         note(f"beforehand: {sentence}")
 
 
