@@ -52,7 +52,7 @@ format: setup  ## Rewrite the files in the house style
 bench-smoke: setup  ## Run one benchmark of every kind in its smallest form
 	@$(BIN)/ofmu bench --smoke
 
-attack-smoke: setup  ## Run every attack on the smallest models
+attack-smoke: setup  ## Run every group of attacks on the smallest models (what needs an adapter, a base model, rewordings, texts to extract or shadows of texts: make test)
 	@out=$$(mktemp -d) && printf 'digits\ntofu\n' | xargs -P 2 -I{} $(BIN)/python benchmarks/evidence.py --on {} \
 	  --smoke --methods ofmu --store $$out/store --out $$out/{} && cat $$out/*/evidence.md && rm -r $$out
 

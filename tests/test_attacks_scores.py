@@ -213,6 +213,7 @@ def test_rmia_by_hand_and_alike_for_both():
     target, references = np.log([0.4, 0.1]), np.log([[0.1, 0.1]])
     population, theirs = np.log([0.1, 0.2, 0.4]), np.log([[0.1, 0.1, 0.1]])
     assert rmia(target, references, population, theirs, a=1.0) == pytest.approx([2 / 3, 0.0])
+    assert not rmia(target, references, population, theirs, a=1.0, gamma=5.0).any()  # 4 is not 5 times 1
     # a = 0: p(x) = ½ (p_out + 1)
     ratio = 0.4 / 0.55, 0.1 / 0.55
     beaten = [sum(r / z >= 1.5 for z in (0.1 / 0.55, 0.2 / 0.55, 0.4 / 0.55)) / 3 for r in ratio]

@@ -17,6 +17,7 @@ from ofmu.errors import UserError
 from ofmu.evidence import sampling
 from ofmu.evidence.case import Case
 from ofmu.evidence.gates import parse_gates
+from ofmu.evidence.outcome import narrow_words
 from small import images, net
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,9 +48,23 @@ def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, cap
     page = (out / "report.html").read_text()
     assert "What attackers could still get out" in page
     assert "not resolvable" in page
-    assert "relearn: not asked for" in page
+    assert "<li>relearn: not asked for</li>" in page
+    assert page.count("What was not tested") == 1
+    assert f"<dt>Forget</dt><dd>{world.files['forget']}</dd><dt>Retain</dt><dd>{world.files['retain']}" in page
+    assert "and the same question of a model that never saw the rows." in page
     stored = json.loads((out / "evidence.json").read_text())
     assert {row["method"] for row in stored["rows"]} == {"Unlearned", "Retrain", "Original"}
+
+
+def test_what_was_tried_without_an_answer_is_listed_as_not_tested_with_its_reason(world, tmp_path, capsys):
+    assert run(words(world, "--attacks", "adapter", "--out", str(tmp_path / "out"))) == 0
+    why = "adapter-off: the model has no adapter that could be taken off"
+    said = capsys.readouterr().out
+    assert said.count(why) == 1
+    assert why in said.split("Not tested: ")[1]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"<li>{why}</li>" in page.split("What was not tested")[1]
+    assert "no model that never saw the rows was there" in page  # no --retrain was given
 
 
 def test_relearning_trains_on_unrelated_rows_where_they_are_given(world, tmp_path, capsys):
@@ -112,11 +127,17 @@ def test_unlearn_with_gates_writes_evidence_and_exits_5_where_one_is_missed(worl
         "mia,quantise=0.001",
     )
     assert world.unlearn(out, *more) == 5
-    said = capsys.readouterr().out
+    said, noted = capsys.readouterr()
     assert "Gate quantise: missed, since no attack" in said  # could find what this model never learned
+    first, attacked = " ".join(noted.split()).split("attacking the result")
+    assert "beforehand: 24 forgotten and 20 held-out rows detect an AUC of 0.7" in first
+    assert "beforehand: the gate quantise=0.001 can hardly be shown to hold" in first
+    assert "beforehand" not in attacked
     scores = json.loads((out / "scores.json").read_text())
     assert [gate["group"] for gate in scores["evidence"]["gates"]] == ["mia", "quantise"]
-    assert "Gates" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Gates" in page
+    assert f"<dt>Forget</dt><dd>24 rows, {world.files['forget']}</dd>" in page
     assert json.loads((out / "config.json").read_text())["arguments"]["gate"] == "mia,quantise=0.001"
 
 
@@ -126,6 +147,16 @@ def test_the_gates_of_a_run_are_told_that_rows_are_alike(world, tmp_path, capsys
     assert "from one pool" in json.loads((tmp_path / "out" / "scores.json").read_text())["evidence"]["notes"][0]
     assert world.unlearn(tmp_path / "without", "--alike") == 2
     assert "--alike: says how" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_gate_is_narrow_where_the_rows_detect_no_leak_of_its_limit():
+    gates = parse_gates("mia,relearn=0.1,quantise=0.2")
+    (narrow,) = narrow_words(gates, 40, 200, 0)
+    assert narrow.startswith("the gate relearn=0.1 can hardly be shown to hold: 40 forgotten and 200 held-out")
+    assert narrow.endswith("detect a leak of 0.141 in AUC and more with power 0.8")
+    assert "beside retrained models" in narrow_words(gates, 40, 200, 1)[0]
+    assert narrow_words(gates, 2000, 2000, 0) == []
+    assert "detect no leak" in narrow_words(gates, 2, 2, 0)[0]
 
 
 def test_gates_of_a_run_without_unseen_rows_are_refused_before_it_starts(world, tmp_path, capsys):

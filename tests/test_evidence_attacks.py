@@ -246,6 +246,7 @@ def test_an_attack_that_fails_gives_a_reason_and_no_number():
     finding = judged(Finding("loss", "membership", "?"), (np.ones(3), np.ones(4)), [], None)
     assert (finding.model, finding.p, finding.verdict) == (None, None, "not tested")
     assert finding.words.startswith("Not tested: forget and heldout: found the one value")
+    assert finding.words.endswith("the attack scores all rows alike.")
     assert corrected([finding])[0].adjusted is None
 
 

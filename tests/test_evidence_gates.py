@@ -157,7 +157,10 @@ def test_rates_at_low_false_alarms_stand_beside_retrains():
     shown = shown_as.tested(found).rates.partition(" Retrained: ")
     assert f"{ours.remembered[0].tpr:.1%}" in shown[0]
     assert f"{gold.remembered[0].tpr:.1%}" in shown[2]
-    expected = f"finds {ours.remembered[0].tpr:.1%} (retrained {gold.remembered[0].tpr:.1%}) at 1.0% false alarms"
+    share, beside = (
+        f"{rate.tpr:.1%} [{rate.low:.1%}, {rate.high:.1%}]" for rate in (ours.remembered[0], gold.remembered[0])
+    )
+    expected = f"finds {share} (retrained {beside}) at 1.0% false alarms"
     assert shown_as.short_rates(found) == expected  # 400 unseen rows resolve no 0.1 %
     assert shown_as.short_rates(judged(ASKED, drawn(0, n=50), [], None)) == ""
     assert "Retrained" not in shown_as.tested(judged(ASKED, drawn(0), [], None)).rates

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from ofmu.data.encode import TextSamples
+from ofmu.data.encode import Encoder, TextSamples
+from ofmu.data.people import people
+from ofmu.engine.language import from_scratch, train_tokenizer
 from ofmu.engine.networks import build
 from ofmu.engine.prepare import Parts
 from ofmu.engine.targets import Rows
@@ -27,10 +29,10 @@ from ofmu.evidence.plan import choose, run
 from ofmu.evidence.relabelled import relabelled
 from ofmu.evidence.rows import joined, rows_fingerprint, whole
 from ofmu.evidence.shadows import Setup, Unlearning, scores_of, shadow_scores
-from ofmu.losses import class_nll
+from ofmu.losses import class_nll, token_nll
 from ofmu.methods import build_method
 from ofmu.tasks import TensorSamples
-from small import images, texts
+from small import LLAMA, images, texts
 
 SHAPE = {"classes": 3, "size": 4, "widths": (4, 8), "hidden": 32}
 RECIPE = Recipe(epochs=25, batch=32, lr=2e-2)
@@ -103,6 +105,27 @@ def test_lira_and_rmia_find_a_model_that_remembers(case):
         assert found.model is not None
         assert found.retrains[0].auc + 0.1 < found.model.auc > 0.65
     assert (lira.model.n_heldout, rmia.model.n_heldout) == (40, 20)
+
+
+def test_shadows_of_a_language_model_find_texts_that_it_remembers(tmp_path):
+    torch.set_num_threads(1)
+    world = people(3, forget=2, retain=2, heldout=2, unseen=0, questions=4)
+    rows = [*world.retain, *world.heldout]
+    tokenizer = train_tokenizer([turn.content for record in rows for turn in record.messages], 300)
+    encoder, recipe = Encoder.of(tokenizer, 128), Recipe(epochs=10, batch=8, lr=3e-2, rule="adamw")
+    forget, retain, heldout = (TextSamples(p, encoder) for p in (world.forget, world.retain, world.heldout))
+    shape = {**LLAMA, "num_hidden_layers": 1, "vocab_size": len(tokenizer), "max_position_embeddings": 128}
+    original, retrain = from_scratch(shape, 0), from_scratch(shape, 1)
+    trained(original, joined([retain, forget]), token_nll, recipe)
+    trained(retrain, retain, token_nll, replace(recipe, seed=1))
+    how = Unlearning(build_method("finetune", "text", lr=1e-7), 8.0, 8)  # does nothing
+    setup, parts = Setup(tmp_path, original, how=how, number=8), Parts(forget, retain, heldout)
+    case = Case("text", original, parts, (retrain,), original, recipe=recipe, shadows=setup)
+    found = {each.attack: each for each in [*against_retrained(case), *against_unlearned(case)]}
+    assert set(found) == {"lira", "rmia", "u-lira", "lira-online"}
+    for name, each in found.items():
+        assert each.model is not None, (name, each.missing)
+        assert each.model.auc > each.retrains[0].auc + 0.1, name
 
 
 @pytest.mark.parametrize(

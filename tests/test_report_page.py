@@ -177,6 +177,8 @@ def test_limits_follow_from_the_data():
     assert "either side of .05 are 0.029 and 0.054" in " ".join(
         limits_of(bare(tasks=[TaskSection("a", "", [ks])]))
     )
+    few = limits_of(bare(tasks=[TaskSection("a", "", [replace(ks, n=3)])]))
+    assert "a: KS p of 3 against 3 questions is never below 0.1." in few
     assert "only one retraining" in " ".join(
         limits_of(
             bare(tasks=[TaskSection("a", "", rows_of("a", {RETRAIN: (1.0,)}, {"UA": None}, 2, {"UA": 500}))])

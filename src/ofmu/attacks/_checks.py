@@ -27,5 +27,5 @@ def not_constant(names: str, values: Floats) -> None:
     if values.min() == values.max():
         raise ValueError(
             f"{names}: found the one value {values[0]:g} in all {values.size} samples, expected values that "
-            "differ; the model answers everything alike"
+            "differ; the attack scores all rows alike"
         )

@@ -20,6 +20,8 @@ def rmia(
 ) -> Floats:
     """Share of population samples z with [p(x|θ)/p(x)] / [p(z|θ)/p(z)] ≥ γ, [n], in [0, 1]; high for members.
 
+    All 0 where no x's ratio is γ times that of any z: the attack then orders no rows, though their ratios differ.
+
     target: log p(x|θ) of the attacked model, [n]; references: the same under k ≥ 1 models that never saw x, [k,
     n]; population [m] and population_references [k, m]: of samples z outside all training data (not those that
     the attack is scored on). p(x) = ½((1 + a)·mean_k p(x|θ_k) + 1 − a) estimates the mean over models with and

@@ -20,7 +20,7 @@ from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
-from ofmu.cli.loading import check_alike, check_finite, model_path
+from ofmu.cli.loading import check_alike, check_finite, model_path, places_of
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
@@ -28,7 +28,7 @@ from ofmu.engine.requests import Files, Request, load_request
 from ofmu.errors import UserError
 from ofmu.evidence.case import Case
 from ofmu.evidence.gates import Outcome, parse_gates
-from ofmu.evidence.outcome import Evidence, before_words
+from ofmu.evidence.outcome import Evidence, before_words, narrow_words
 from ofmu.evidence.plan import Plan, choose
 from ofmu.report.model import Page, TaskSection
 from ofmu.report.page import write_page
@@ -46,7 +46,8 @@ def attack(options: AttackOptions) -> int:
     case = _case(options)
     budget = None if options.budget is None else options.budget * gradient(case.kind)
     plan = choose(case, asked, budget, [gate.group for gate in gates])
-    for sentence in [*before_words(case), _planned(plan, case.kind)]:
+    narrow = narrow_words(gates, len(case.forget), len(case.heldout), len(case.retrains))
+    for sentence in [*before_words(case), *narrow, _planned(plan, case.kind)]:
         note(f"beforehand: {sentence}")
     if not plan.chosen:
         raise UserError(f"--attacks, --budget: nothing is left to run ({_left_out(plan.left_out)})")
@@ -155,6 +156,7 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
     page = Page(
         f"Attacks: {task}",
         {
+            **places_of(options),
             "Unlearned model": options.model,
             "Original": options.original or "none given",
             "Retrained": ", ".join(options.retrain) or "none given",
@@ -198,11 +200,11 @@ def _print(evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
     Console().print(table)
     for found, line in zip(evidence.findings, lines, strict=True):
         said = "; ".join(part for part in (short_rates(found), line.words) if part)
-        if said:
+        if said and found.missing is None:  # the reason of those without an answer stands below
             print(f"{line.attack}: {said}")
     print("\n".join(evidence.verdict))
     for outcome in outcomes:
         print(f"Gate {outcome.words}")
-    print("Not tested: " + (_left_out(evidence.left_out) or "attacks that ofmu does not know") + ".")
+    print("Not tested: " + (_left_out(evidence.untested) or "attacks that ofmu does not know") + ".")
     for sentence in evidence.notes:
         print(f"Note: {sentence}.")

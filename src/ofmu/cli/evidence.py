@@ -56,11 +56,12 @@ def section(
         evidence.verdict,
         evidence.before,
         [tested(found) for found in evidence.findings],
-        evidence.left_out,
+        evidence.untested,
         evidence.notes,
         [(outcome.held, outcome.words) for outcome in outcomes],
         RULE if gated else "",
         [_state(look, kept) for look in gated],
+        evidence.retrains > 0,
     )
 
 
@@ -122,15 +123,18 @@ def short_rates(found: Finding) -> str:
     said = []
     for ours, theirs in zip(found.model.remembered, gold, strict=True):
         if ours.tpr is not None:
-            beside = "" if theirs is None or theirs.tpr is None else f" (retrained {theirs.tpr:.1%})"
-            said.append(f"{ours.tpr:.1%}{beside} at {ours.fpr:.1%} false alarms")
+            beside = "" if theirs is None or theirs.tpr is None else f" (retrained {_share(theirs)})"
+            said.append(f"{_share(ours)}{beside} at {ours.fpr:.1%} false alarms")
     return "finds " + ", ".join(said) if said else ""
 
 
 def _rate(rate: TprAtFpr) -> str:
-    if rate.tpr is None or rate.low is None or rate.high is None:
-        return f"at {rate.fpr:.1%} not resolvable"
-    return f"{rate.tpr:.1%} [{rate.low:.1%}, {rate.high:.1%}] at {rate.fpr:.1%}"
+    return f"at {rate.fpr:.1%} not resolvable" if rate.tpr is None else f"{_share(rate)} at {rate.fpr:.1%}"
+
+
+def _share(rate: TprAtFpr) -> str:
+    """A rate that there is, with its exact interval."""
+    return f"{rate.tpr:.1%} [{rate.low:.1%}, {rate.high:.1%}]"
 
 
 def rows(task: str, name: str, seed: int, evidence: Evidence) -> list[ScoreRow]:

@@ -15,8 +15,9 @@ from ofmu.engine.launched import Parallel
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.trainable import merge_adapter
 from ofmu.errors import UserError
-from ofmu.evidence.case import Case, copy_of
+from ofmu.evidence.case import MOST, Case, copy_of, some
 from ofmu.evidence.gates import parse_gates
+from ofmu.evidence.outcome import narrow_words, power_words, seed_words
 from ofmu.evidence.plan import ATTACKS, choose
 from ofmu.tasks import Samples
 
@@ -58,6 +59,20 @@ def check_rows(given: Given) -> None:
             f"--gate: found {len(request.parts.forget)} rows to forget and {found} unseen ones, expected at least "
             "2 and 4"
         )
+
+
+def say_beforehand(given: Given) -> None:
+    """What gates can show with the rows and retrained models of this run; nothing where no gate was asked for."""
+    options, request = given.options, given.request
+    if options.gate is None:
+        return
+    unseen = request.test if request.test is not None else request.parts.heldout
+    assert unseen is not None  # `check_rows` has seen to it
+    forget, heldout = (len(some(part, MOST)) for part in (request.parts.forget, unseen))
+    retrains = len(given.retrains)
+    narrow = narrow_words(parse_gates(options.gate), forget, heldout, retrains)
+    for sentence in [*power_words(forget, heldout), *seed_words(retrains), *narrow]:
+        note(f"beforehand: {sentence}")
 
 
 def add_evidence(given: Given, result: Result) -> None:

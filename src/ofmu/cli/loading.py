@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch.nn import Module
 
+from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.options import EvaluateOptions, UnlearnOptions
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.requests import Files
@@ -24,6 +25,15 @@ def files_of(options: UnlearnOptions | EvaluateOptions) -> Files:
         options.forget_ids,
         options.forget_where,
     )
+
+
+def places_of(options: UnlearnOptions | AttackOptions) -> dict[str, str]:
+    """Where the rows to forget and those to keep stand, for a page."""
+    chosen = options.forget_where or f"the ids in {options.forget_ids}"
+    return {
+        "Forget": options.forget or f"{options.data}: {chosen}",
+        "Retain": options.retain or f"{options.data}: the other rows",
+    }
 
 
 def model_path(source: str) -> str:

@@ -6,6 +6,7 @@ import json
 
 from ofmu.cli.config import config_of
 from ofmu.cli.evidence import section as evidence_section
+from ofmu.cli.loading import places_of
 from ofmu.cli.result import Result
 from ofmu.report.evidence import EvidenceSection
 from ofmu.report.model import Answers, Losses, Page, TaskSection, Trajectory
@@ -14,11 +15,12 @@ from ofmu.report.model import Answers, Losses, Page, TaskSection, Trajectory
 def page_of(result: Result) -> Page:
     """The report."""
     options, parts, config = result.options, result.request.parts, config_of(result)
+    places = places_of(options)
     given = {
         "Model": options.model,
-        "Forget": f"{len(parts.forget)} rows",
-        "Retain": f"{len(parts.retain)} rows",
-        "Held out": "none given" if parts.heldout is None else f"{len(parts.heldout)} rows",
+        "Forget": f"{len(parts.forget)} rows, {places['Forget']}",
+        "Retain": f"{len(parts.retain)} rows, {places['Retain']}",
+        "Held out": "none given" if parts.heldout is None else f"{len(parts.heldout)} rows, {options.heldout}",
         "Retrain": ", ".join(options.retrain) or "none given",
         "Method": result.name,
         "Trained": options.trainable,

@@ -11,7 +11,7 @@ from pathlib import Path
 from ofmu.cli.answers import join_answers, say
 from ofmu.cli.checkpoints import last_good, room
 from ofmu.cli.finishing import finish
-from ofmu.cli.gating import add_evidence, check_gate, check_rows
+from ofmu.cli.gating import add_evidence, check_gate, check_rows, say_beforehand
 from ofmu.cli.given import Given, check_numbers, load, model_of
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.job import Job, gradient
@@ -60,6 +60,7 @@ def _unlearn(options: UnlearnOptions, parallel: Parallel, processes: Processes) 
             with processes.together():
                 given = load(options, files, parallel, processes)
                 check_rows(given)
+                say_beforehand(given)
                 copies = 3 if options.gate_every is None else 4  # the best state is kept too
                 out.require(room(given.loaded.module, copies))
             result = _run(given, out, pending)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from .case import Case
 from .finding import Finding, corrected
+from .gates import Gate
 from .plan import Plan
 from .statistics import (
     POWER,
@@ -44,6 +45,12 @@ class Evidence:
     def detected(self) -> list[Finding]:
         """The findings that say something is left, or stands out."""
         return [found for found in self.findings if found.caught]
+
+    @property
+    def untested(self) -> dict[str, str]:
+        """Attacks that were left out, and those that were tried and gave no answer, with the reason."""
+        silent = {found.attack: found.missing for found in self.findings if found.missing is not None}
+        return {**self.left_out, **silent}
 
     @property
     def rows(self) -> str:
@@ -116,6 +123,20 @@ def evidence_of(case: Case, plan: Plan, findings: Sequence[Finding]) -> Evidence
 def before_words(case: Case) -> list[str]:
     """What these rows and retrained models can show at all: said before a run."""
     return [*power_words(len(case.forget), len(case.heldout)), *seed_words(len(case.retrains))]
+
+
+def narrow_words(gates: Sequence[Gate], forget: int, heldout: int, retrains: int) -> list[str]:
+    """Which gates have a limit below what these numbers of rows detect: they may be missed with nothing left."""
+    auc = detectable_auc(forget, heldout)
+    least = 0.5 if auc is None else auc - 0.5
+    said = "no leak" if auc is None else f"a leak of {least:.3f} in AUC and more"
+    paired = "; beside retrained models, on the same rows, smaller ones are often seen" if retrains else ""
+    return [
+        f"the gate {gate.group}={gate.limit:g} can hardly be shown to hold: {forget} forgotten and {heldout} "
+        f"held-out rows detect {said} with power {POWER:g}{paired}"
+        for gate in gates
+        if gate.limit is not None and gate.limit < least
+    ]
 
 
 def power_words(forget: int, heldout: int) -> list[str]:

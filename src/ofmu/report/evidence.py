@@ -37,8 +37,9 @@ class State:
 @dataclass(frozen=True)
 class EvidenceSection:
     """What attacks found. summary: two or three sentences; gates: one sentence each, with whether it held;
-    before: what the numbers of rows can show at all; left_out: attack → why it was not run; notes: assumptions.
-    rule, history: by what, and from which states, the model was chosen; empty where it is a run's last.
+    before: what the numbers of rows can show at all; left_out: attack → why it was not run, or gave no answer;
+    notes: assumptions. rule, history: by what, and from which states, the model was chosen; empty where it is a
+    run's last. retrained: whether models that never saw the rows were asked too.
     """
 
     summary: Sequence[str]
@@ -49,3 +50,4 @@ class EvidenceSection:
     gates: Sequence[tuple[bool, str]] = ()
     rule: str = ""
     history: Sequence[State] = ()
+    retrained: bool = False

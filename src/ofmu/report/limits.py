@@ -59,9 +59,14 @@ def _lattice(rows: Sequence[ScoreRow]) -> list[str]:
     counts = sorted(
         {row.n for row in rows if row.metric == "ks_p" and row.value is not None and row.n < 10 * SMALL}
     )
-    return [
+    return [_nearest(n) for n in counts]
+
+
+def _nearest(n: int) -> str:
+    near = ks_lattice(n, n)
+    if near.below is None:
+        return f"KS p of {n} against {n} questions is never below {near.above:.2g}"
+    return (
         f"KS p of {n} against {n} questions takes few values: the two on either side of .05 are "
         f"{near.below:.2g} and {near.above:.2g}"
-        for n, near in ((n, ks_lattice(n, n)) for n in counts)
-        if near.below is not None
-    ]
+    )

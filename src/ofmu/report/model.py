@@ -219,7 +219,7 @@ class TaskSection:
 class Page:
     """One report. request: what was asked, label → text. verdict: two or three plain sentences.
 
-    limits: what was not tested, in sentences (the page adds those that follow from the data). config: the
+    limits: what the page does not show, in sentences (the page adds those that follow from the data). config: the
     run's configuration as text, environment: versions and machine, command: what to type to get the page.
     evidence: what attacks found, where some were run.
     """
