@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cli_world import World, image_world, parameters, same
 from ofmu.cli import gating, keeping, watching
@@ -135,14 +138,20 @@ def test_a_state_is_attacked_once_and_the_last_one_always():
     assert not keeper.due(Progress())
 
 
-def test_gates_compare_with_every_retrained_model_that_is_given(world, tmp_path):
-    out, given = tmp_path / "out", ("--retrain", str(world.model), "--retrain", str(world.model))
+def test_gates_compare_with_every_retrained_model_that_is_given(world, tmp_path, capsys):
+    out, twice = tmp_path / "out", ("--retrain", str(world.model), "--retrain", str(world.model))
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "1", *twice, "--gate", "mia=0.4") == 2
+    assert "the same weights as number 1 and number 2" in " ".join(capsys.readouterr().err.split())
+    second = Path(shutil.copytree(world.model, tmp_path / "second"))
+    weights = load_file(second / "model.safetensors")
+    moved = {name: 1.01 * value for name, value in weights.items()}
+    save_file(moved, second / "model.safetensors", {"format": "pt"})
+    given = ("--retrain", str(world.model), "--retrain", str(second))
     assert world.unlearn(out, "--method", "graddiff", "--steps", "1", *given, "--gate", "mia=0.4") in (0, 4, 5)
     evidence = json.loads((out / "scores.json").read_text())["evidence"]
     loss = next(each for each in evidence["findings"] if each["attack"] == "loss")
     assert len(loss["retrains"]) == loss["against"]["retrains"] == 2
     assert (
-        f"--retrain {world.model} --retrain {world.model}"
-        in json.loads((out / "config.json").read_text())["command"]
+        f"--retrain {world.model} --retrain {second}" in json.loads((out / "config.json").read_text())["command"]
     )
     assert "Retrain (2nd)" not in (out / "report.html").read_text()  # scores compare with the first

@@ -20,7 +20,7 @@ from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
-from ofmu.cli.loading import check_alike, check_finite, model_path, places_of
+from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path, places_of
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
@@ -105,6 +105,7 @@ def _case(options: AttackOptions) -> Case:
         note(text)
     retrains = tuple(_like(loaded, place, "--retrain") for place in options.retrain)
     original = None if options.original is None else _like(loaded, options.original, "--original")
+    check_retrained(retrains)
     trained = options.original or options.model
     case = case_of(loaded, request, retrains, original, trained, options.base, options.seed)
     case = replace(case, alike=options.alike, unrelated=request.unrelated)

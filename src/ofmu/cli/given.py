@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch.nn import Module
 
-from ofmu.cli.loading import check_alike, check_finite, model_path
+from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import note
 from ofmu.engine.launched import ALONE, Parallel, Processes
@@ -111,6 +111,7 @@ def load(
     for text in request.notes:
         note(text)
     retrains = tuple(_retrain(place, loaded) for place in options.retrain)
+    check_retrained([retrain.module for retrain in retrains])
     if parallel != "none":
         for model in (loaded, *retrains):
             model.module.to(processes.device)

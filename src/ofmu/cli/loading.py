@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import Module
 
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.options import EvaluateOptions, UnlearnOptions
+from ofmu.engine.hashing import model_fingerprint
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.requests import Files
 from ofmu.errors import UserError
@@ -47,6 +49,18 @@ def check_finite(module: Module, source: str) -> None:
     for name, value in module.named_parameters():
         if not bool(torch.isfinite(value.detach()).all()):
             raise UserError(f"model: {source}: {name} has values that are no finite numbers; train it again")
+
+
+def check_retrained(retrains: Sequence[Module]) -> None:
+    """UserError for a retrained model that is given twice: how far two lie apart would then be 0."""
+    seen: dict[str, int] = {}
+    for number, module in enumerate(retrains, 1):
+        first = seen.setdefault(model_fingerprint(module), number)
+        if first != number:
+            raise UserError(
+                f"--retrain: found the same weights as number {first} and number {number}, expected models that "
+                "were trained with a seed of their own; give each once"
+            )
 
 
 def check_alike(loaded: LoadedModel, other: LoadedModel, name: str) -> None:

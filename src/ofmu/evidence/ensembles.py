@@ -58,8 +58,14 @@ def against_retrained(case: Case) -> list[Finding]:
     said = (f"{number} shadows",)
     return [
         replace(_asked(case, lira, lira_of), extra=said),
-        replace(_asked(case, ratio, rmia_of), extra=(*said, f"{len(others)} other unseen rows")),
+        replace(_named_flat(_asked(case, ratio, rmia_of)), extra=(*said, f"{len(others)} other unseen rows")),
     ]
+
+
+def _named_flat(found: Finding) -> Finding:
+    """RMIA's usual reason for scores that are all alike: no row is γ times as likely, relatively, as another."""
+    flat = found.missing is not None and not found.failed
+    return replace(found, missing=f"{found.missing} (often since no row's ratio passes γ = 2)") if flat else found
 
 
 def retrained_scores(case: Case, setup: Setup, pool: Samples, number: int) -> tuple[Floats, Floats]:

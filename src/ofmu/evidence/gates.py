@@ -147,7 +147,7 @@ def _reasons(findings: Sequence[Finding]) -> str:
 def _within(limit: float, answered: Sequence[Finding]) -> _Answer:
     if all(found.verdict == "blind" for found in answered):
         return BLIND
-    ends = {found.attack: _upper(found) for found in answered}
+    ends = {found.attack: _upper(found, limit) for found in answered}
     unsure = [name for name, end in ends.items() if end is None]
     if unsure:
         why = f"since too few rows were given to show a limit ({', '.join(unsure)})"
@@ -175,8 +175,10 @@ def _nothing_detected(answered: Sequence[Finding]) -> _Answer:
     return _Answer(True, f"no trace detected at power .8 for a leak of {max(sharp):.2f} in AUC{rest}")
 
 
-def _upper(found: Finding) -> float | None:
+def _upper(found: Finding, limit: float) -> float | None:
     """The upper end of the one-sided 95 % interval of the leak's size; None where the rows give no interval.
+
+    Where they give none, a leak that is itself above the limit is its own end.
 
     Of Student's t with no more degrees of freedom than the smaller side has rows, less one: DeLong's error is
     itself estimated from them. An error of 0 (all rows separate perfectly, in Retrain too) measures nothing.
@@ -188,5 +190,5 @@ def _upper(found: Finding) -> float | None:
     if found.against is not None:
         most, error, freedom = 1.0, found.against.error, min(found.against.freedom, rows)
     if not error or freedom < 1:
-        return None
+        return leak if leak > limit else None
     return min(most, leak + float(student.isf(LEVEL, freedom)) * error)
