@@ -30,8 +30,8 @@ def files_of(options: UnlearnOptions | EvaluateOptions) -> Files:
 
 
 def places_of(options: UnlearnOptions | AttackOptions) -> dict[str, str]:
-    """Where the rows to forget and those to keep stand, for a page."""
-    chosen = options.forget_where or f"the ids in {options.forget_ids}"
+    """Where the rows to forget and those to keep stand, for a page; never a filter's value, which may be a name."""
+    chosen = "the rows of a column filter" if options.forget_where else f"the ids in {options.forget_ids}"
     return {
         "Forget": options.forget or f"{options.data}: {chosen}",
         "Retain": options.retain or f"{options.data}: the other rows",
