@@ -175,7 +175,9 @@ def test_budgets_share_their_references_and_a_stopped_run_goes_on(ground, tmp_pa
     assert len(trainings) == 3  # Original, Retrain and the floor, for both budgets
     assert looks == [1, 2, 3, 4]
     small, large = (found.share("FineTune", budget) for budget in (0.5, 1.0))
-    assert small == pytest.approx(2 * 32 / 144)  # a retraining: 144 samples once; whole steps of 32, nearest to half
+    assert small == pytest.approx(
+        2 * 32 / 144
+    )  # a retraining: 144 samples once; whole steps of 32, nearest to half
     assert large == pytest.approx(1.0)
     again = Found()
     ground.run(0, (0.5, 1.0), again, lambda: None)

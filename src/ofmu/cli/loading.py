@@ -30,7 +30,7 @@ def files_of(options: UnlearnOptions | EvaluateOptions) -> Files:
 
 
 def places_of(options: UnlearnOptions | AttackOptions) -> dict[str, str]:
-    """Where the rows to forget and those to keep stand, for a page; never a filter's value, which may be a name."""
+    """Where the rows to forget and those to keep stand, for a page; a filter's value may be a name: not said."""
     chosen = "the rows of a column filter" if options.forget_where else f"the ids in {options.forget_ids}"
     return {
         "Forget": options.forget or f"{options.data}: {chosen}",
