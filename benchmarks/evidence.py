@@ -36,6 +36,7 @@ from ofmu.benchmarks.vision.setting import setting_of, smallest
 from ofmu.benchmarks.vision.tuned import tuned_choices
 from ofmu.data.forget_request import parse_forget
 from ofmu.engine.store import Store, default_root
+from ofmu.errors import UserError
 from ofmu.evidence.finding import Finding
 from ofmu.evidence.outcome import power_words
 from ofmu.evidence.plan import ATTACKS
@@ -182,7 +183,10 @@ def main() -> None:
     if options.controls is not None:
         controls(options, store, command, made)
         return
-    title, about, found = (tofu if options.on == "tofu" else vision)(options, store)
+    try:
+        title, about, found = (tofu if options.on == "tofu" else vision)(options, store)
+    except UserError as error:
+        parser.error(str(error))
     say(f"wrote {write_sections(options.out, options.on, section(title, command, made, about, found))}")
 
 

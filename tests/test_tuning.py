@@ -1,9 +1,11 @@
 """Tuning: as many trials for all methods, the first is the preset, failures are no numbers, none is made twice."""
 
+import json
 import math
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from ofmu.benchmarks.settings import value_of, with_values
 from ofmu.benchmarks.tofu import every_method
 from ofmu.benchmarks.tofu_objective import objective
 from ofmu.benchmarks.tofu_space import KNOBS, space, tuned
+from ofmu.benchmarks.tofu_tuning import recorded
 from ofmu.benchmarks.tuning import Options, Range, Trial, Tried, best, tune
 from ofmu.engine.loop import Diverged
 from ofmu.errors import UserError
@@ -185,3 +188,20 @@ def test_another_study_another_preset_and_another_space_share_nothing(tmp_path):
     tune(space, {"rate": 2e-3}, 1, evaluate, folder=tmp_path, study="a")
     tune({"rate": Range(1e-4, 1e-1)}, preset, 1, evaluate, folder=tmp_path, study="a")
     assert len(asked) == 6
+
+
+def test_settings_are_taken_from_a_results_file_as_they_were_chosen(tmp_path):
+    """The committed TOFU results say how each method was tuned; a file that does not is refused by name."""
+    results = Path(__file__).parents[1] / "benchmarks" / "results" / "tofu.json"
+    preset = build_method("npo", "text")
+    found = recorded(results, "npo", preset)
+    said = json.loads(results.read_text(encoding="utf-8"))["tuning"]["npo"]
+    assert repr(found.method) == said["method"]
+    assert (found.trials, found.values, found.best) == (6, said["values"], said["best"])
+    (tmp_path / "other.json").write_text("{}", encoding="utf-8")
+    for path, name in ((tmp_path / "other.json", "npo"), (tmp_path / "none.json", "npo"), (results, "rmu")):
+        with pytest.raises(UserError, match=f"--settings: .* does not say how {name} was tuned"):
+            recorded(path, name, preset)
+    failed = {**said, "values": {}, "failed": 6}
+    (tmp_path / "failed.json").write_text(json.dumps({"tuning": {"npo": failed}}), encoding="utf-8")
+    assert recorded(tmp_path / "failed.json", "npo", preset).method is None
