@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], d
         f"{setting.data}, {setting.train} images, {setting.model}; {request} is forgotten. Every method may spend "
         f"{setting.share:.0%} of one retraining and has {settings}; {asked.gold} retrained models; "
         f"{shadows}. Unseen rows: the test set, which nothing was made from. One seed."
+        f"{_unasked('image', asked.groups)}"
     )
     return task, [about], found
 
@@ -100,6 +102,7 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     about = (
         f"{setting.about} {gold} retrained models. Unseen rows: people that nothing was made from. Questions "
         "about one person are not independent, and whole people differ: ± is too small for that. One seed."
+        f"{_unasked('text', groups)}"
     )
     return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
 
@@ -120,6 +123,12 @@ POSITIVE = ("memorised", "too well", "hidden")
 def _all_of(kind: Kind) -> tuple[str, ...]:
     """Every group of attacks that serves this kind of model."""
     return tuple(name for name, attack in ATTACKS.items() if kind in attack.kinds)
+
+
+def _unasked(kind: Kind, asked: Sequence[str]) -> str:
+    """The groups of attacks that serve this kind of model and were not asked for."""
+    left = [name for name in _all_of(kind) if name not in asked]
+    return f" Not asked for: {', '.join(left)}." if left else ""
 
 
 def controls(options: argparse.Namespace, store: Store, command: str, made: str) -> None:

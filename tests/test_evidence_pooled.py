@@ -117,7 +117,10 @@ def test_tables_say_what_is_detected_after_correction_and_what_only_looks_forgot
     probe = Row("probe conv1", "inside", 0.7, 0.2, 0.05, 1e-9)
     assert looks({"R": [probe]}) == ["R **only looks forgotten**: probe conv1 tell them apart inside."]
     assert reasons(models) == ["b: no layers (O)"]
+    models["M"][1] = replace(models["M"][1], extra=("steps to half: 2", "retrained: 4"))
+    models["N"][1] = replace(models["N"][1], extra=("steps to half: 8",))
     write_sections(tmp_path, "x", section("X", "cmd", "made", [], models))
     file = write_sections(tmp_path, "y", section("Y", "cmd", "made", [], models))
     text = file.read_text()
     assert text.index("## X") < text.index("## Y")
+    assert "- a1\n  - M: steps to half: 2; retrained: 4\n  - N: steps to half: 8\n" in text

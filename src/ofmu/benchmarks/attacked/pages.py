@@ -22,6 +22,9 @@ here says that nothing is left."""
 NAMED = """The share of forgotten rows that an attack names at 1 % / at 0.1 % false alarms on unseen rows, with its
 exact 95 % interval. An attack that knows nothing names as many as its false alarms; what a retrained model gives
 away is in the column of "Retrain (2nd)", and of attacks by shadows, which are each method's own, in brackets."""
+BESIDE = """Beside the AUC: how far the losses of forgotten rows lie from Retrain's (W1, KS), how many steps of
+relearning bring back half of what the original knew, how near the layers are to Retrain's (CKA: 1 is the same but
+for rotation and scale), what shadows say of the method. None of these is a test, but what is said of shadows."""
 CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
 forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. *Hidden*: one whose
 answers no longer show them, while everything it knew is still there: images, behind one direction of one layer;
@@ -40,19 +43,25 @@ class Controls:
 
 def section(title: str, command: str, made: str, about: Sequence[str], models: Mapping[str, Sequence[Row]]) -> str:
     """One modality: what it is, methods × attacks, and what follows."""
-    extra = [f"- {name}, u-lira: {row.extra[0]}" for name, row in _shadowed(models)]
     blocks = [f"## {title}", f"    {command}\n\n{made}", *about, ABOUT, "\n".join(table(models))]
-    blocks += ["\n".join(extra)] if extra else []
     if rates := named(models):
         blocks += [NAMED, "\n".join(rates)]
     blocks.append("\n".join(f"- {sentence}" for sentence in looks(models)))
+    if extra := _beside(models):
+        blocks += [BESIDE, "\n".join(extra)]
     if untested := reasons(models):
         blocks.append("Not tested:\n\n" + "\n".join(f"- {why}" for why in untested))
     return "\n\n".join(blocks)
 
 
-def _shadowed(models: Mapping[str, Sequence[Row]]) -> list[tuple[str, Row]]:
-    return [(name, row) for name, rows in models.items() for row in rows if row.attack == "u-lira" and row.extra]
+def _beside(models: Mapping[str, Sequence[Row]]) -> list[str]:
+    """By attack, what it says of every model in words."""
+    said: dict[str, list[str]] = {}
+    for name, rows in models.items():
+        for row in rows:
+            if row.extra:
+                said.setdefault(row.attack, []).append(f"  - {name}: {'; '.join(row.extra)}")
+    return [line for attack, lines in said.items() for line in (f"- {attack}", *lines)]
 
 
 def write_sections(out: Path, name: str, text: str) -> Path:

@@ -45,36 +45,11 @@ def tofu_rows(
     """
     original = reference(setting, ORIGINAL, seed, store)
     retrained = [reference(setting, RETRAIN, seed + k, store) for k in range(gold + 1)]
-    groups_of, encoder = setting.groups, setting.encoder
-    others, probes = unseen_people(setting.groups, development.groups), {}
-    if not _of_tofu(groups_of.forget):
-        ours, theirs = (
-            people_probes(people, [*groups_of.trained, *others]) for people in (groups_of.forget, others)
-        )
-        probes = {kind: (ours[kind], theirs[kind]) for kind in PROBES}
-    forget, retain, unseen = (
-        TextSamples(records, encoder) for records in (groups_of.forget, groups_of.kept, others)
-    )
-    whole = [_whole(setting, each) for each in retrained]
-    before = _whole(setting, original)
-    base = setting.halves.base.module if setting.fresh is None else None
-    case = Case(
-        "text",
-        before,
-        Parts(forget, retain, unseen),
-        tuple(whole[:gold]),
-        before,
-        base=base,
-        encoder=encoder,
-        recipe=setting.recipe,
-        seed=seed,
-        probes=probes,
-        memory=Memory(),
-    )
-    key = {"original": original.key, "gold": [each.key for each in retrained[:gold]]}
+    case = _case(setting, development, original, retrained[:gold], seed)
+    assert case.original is not None
     models: dict[str, tuple[Module, str]] = {
-        ORIGINAL: (before, original.key),
-        FLOOR: (whole[gold], retrained[gold].key),
+        ORIGINAL: (case.original, original.key),
+        FLOOR: (_whole(setting, retrained[gold]), retrained[gold].key),
     }
     for name, found in methods.items():
         if found.method is None:
@@ -85,11 +60,44 @@ def tofu_rows(
             continue
         model = restored(run, setting, original)
         models[NAMES[name]] = (setting.halves.whole(model) if setting.through_top else model, run.model.key)
-    said = {}
-    for name, (model, own) in models.items():
-        one = replace(case, model=model)
-        said[name] = attacked(one, groups, store, {**key, "attacked": own}, f"{setting.task}, {name}", say)
-    return said
+    key = {"original": original.key, "gold": [each.key for each in retrained[:gold]]}
+    return {
+        name: attacked(
+            replace(case, model=model), groups, store, {**key, "attacked": own}, f"{setting.task}, {name}", say
+        )
+        for name, (model, own) in models.items()
+    }
+
+
+def _case(
+    setting: Setting, development: Setting, original: Reference, retrained: Sequence[Reference], seed: int
+) -> Case:
+    """The original under attack, beside the retrained models."""
+    groups, encoder = setting.groups, setting.encoder
+    others = unseen_people(groups, development.groups)
+    before = _whole(setting, original)
+    return Case(
+        "text",
+        before,
+        Parts(*(TextSamples(records, encoder) for records in (groups.forget, groups.kept, others))),
+        tuple(_whole(setting, each) for each in retrained),
+        before,
+        base=setting.halves.base.module if setting.fresh is None else None,
+        encoder=encoder,
+        recipe=setting.recipe,
+        seed=seed,
+        probes=_probes(groups, others),
+        memory=Memory(),
+    )
+
+
+def _probes(groups: Groups, others: Sequence[Record]) -> dict[str, tuple[Sequence[Record], Sequence[Record]]]:
+    """Hard questions about the forgotten and the unseen people, where they are not TOFU's."""
+    if _of_tofu(groups.forget):
+        return {}
+    everyone = [*groups.trained, *others]
+    ours, theirs = (people_probes(people, everyone) for people in (groups.forget, others))
+    return {kind: (ours[kind], theirs[kind]) for kind in PROBES}
 
 
 def unseen_people(groups: Groups, development: Groups) -> Sequence[Record]:
