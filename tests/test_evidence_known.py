@@ -5,7 +5,7 @@ import pytest
 
 from ofmu.benchmarks.attacked.pictures import DENSE, parts_of
 from ofmu.benchmarks.attacked.shallow import HIDDEN, deep, shallow
-from ofmu.benchmarks.attacked.texts import FORGET, RETAIN, world
+from ofmu.benchmarks.attacked.world import FORGET, RETAIN, world
 from ofmu.engine.measuring import sample_losses
 from ofmu.evidence.case import Case
 from ofmu.evidence.inside import ablation

@@ -71,9 +71,11 @@ def probed(case: Case, name: str) -> Finding:
     if case.encoder is None:
         return replace(finding, missing="the model has no text encoder")
     parts = [TextSamples(list(records), case.encoder) for records in case.probes[name]]
-    if min(map(len, parts)) < 2:
+    if len(parts[0]) < 2 or len(parts[1]) < 4:
         return replace(
-            finding, missing=f"found {[len(part) for part in parts]} questions, expected at least 2 of each"
+            finding,
+            missing=f"found {len(parts[0])} questions about forgotten and {len(parts[1])} about unseen rows, "
+            "expected at least 2 and 4",
         )
     inner = case.with_rows(parts[0], parts[1])
     return ask(case, finding, lambda module: loss_scores(inner, module))

@@ -134,15 +134,15 @@ class Shadow:
             sources = Sources(base=base, recipe=self.recipe, targets=self.how.targets)
             if self.kind == "text" and self.scratch:
                 sources = replace(sources, fresh=lambda seed: fresh_like(self.template, seed))
-            how, seed = self.how, self.recipe.seed
-            prepared = prepare(
-                module, self.kind, parts, how.method, sources, seed, batch=how.batch, budget=how.budget
-            )
-            module = run_method(
-                module, prepared, parts, self.how.method, Budget(self.how.budget, self.how.steps)
-            ).model
+            module = unlearned(module, self.kind, parts, self.how, sources, self.recipe.seed)
         phi, log_p = scores_of(module, self.kind, self.pool)
         np.savez(folder / FILE, phi=phi, log_p=log_p, before=before)
+
+
+def unlearned(module: Module, kind: Kind, parts: Parts, how: Unlearning, sources: Sources, seed: int) -> Module:
+    """What a method makes of a copy of `module`."""
+    prepared = prepare(module, kind, parts, how.method, sources, seed, batch=how.batch, budget=how.budget)
+    return run_method(module, prepared, parts, how.method, Budget(how.budget, how.steps)).model
 
 
 def scores_of(module: Module, kind: Kind, samples: Samples) -> tuple[Floats, Floats]:

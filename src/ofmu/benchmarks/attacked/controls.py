@@ -22,7 +22,7 @@ from ...evidence.finding import DETECTED, Finding, corrected
 from ...evidence.statistics import LEVEL
 from ..tofu_references import kept_json
 
-CODE = 4  # of the controls: raised when they change, so that stored outcomes are not taken for new ones
+CODE = 5  # of the controls: raised when they change, so that stored outcomes are not taken for new ones
 
 
 @dataclass(frozen=True)

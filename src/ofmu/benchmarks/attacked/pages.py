@@ -28,8 +28,9 @@ for rotation and scale), what shadows say of the method. None of these is a test
 CONTROLS = """*Memorised*: a model that was trained on the rows and unlearned nothing. *Too well*: one whose
 forgotten rows cost more than unseen ones; of a two-sided attack an AUC below .5 says so. *Hidden*: one whose
 answers no longer show them, while everything it knew is still there: images, behind one direction of one layer;
-texts, under an adapter of the last block. p is of that attack alone; **bold** below .05. *Alarms*: retrained
-models, each beside {gold} others, that the attack tells from them at 5 % before correction; one in twenty should
+texts, under an adapter of the last block. *Halved*: one that a method made forget half, for attacks by shadows,
+which unlearned in the same way. p is of that attack alone; **bold** below .05. *Alarms*: retrained models, each
+beside {gold} others, that the attack tells from them at 5 % before correction; one in twenty should
 be. ±: the median standard error there; a leak of 2.8 times as much is found in four of five runs."""
 
 

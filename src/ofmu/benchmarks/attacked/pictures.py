@@ -15,17 +15,18 @@ from torch.nn.functional import cross_entropy, one_hot
 from ...attacks import auc_with_error
 from ...engine.measuring import sample_losses
 from ...engine.networks import build
-from ...engine.prepare import Parts
+from ...engine.prepare import Parts, Sources
 from ...engine.training import Recipe, trained
 from ...evidence.case import Case
 from ...evidence.ensembles import klom_finding, retrained_scores
 from ...evidence.finding import Finding
 from ...evidence.plan import ATTACKS, choose, run
 from ...evidence.rows import joined
-from ...evidence.shadows import Setup, Unlearning, scores_of
+from ...evidence.shadows import Setup, Unlearning, scores_of, unlearned
 from ...losses import class_logits, class_nll
 from ...methods import build_method
 from ...tasks import Samples, TensorSamples
+from ..settings import with_values
 from .shallow import deep, shallow
 
 SHAPE = {"classes": 3, "size": 4, "widths": (4, 8), "hidden": 32}
@@ -38,6 +39,8 @@ OVER = 0.25  # AUC of the loss attack at which rows count as forgotten too well
 PLAIN = tuple(name for name, attack in ATTACKS.items() if "image" in attack.kinds and not attack.trains)
 SHADOWED = ("u-lira", "lira")
 NOTHING = Unlearning(build_method("finetune", "image", lr=1e-7), 32.0, 32)  # a method that does nothing
+# one that halves what is remembered
+HALVING = Unlearning(with_values(build_method("graddiff", "image", lr=3e-3), {"forget_weight": 30.0}), 640.0, 32)
 
 
 def rows(n: int, seed: int, part: int) -> TensorSamples:
@@ -91,9 +94,12 @@ def positive(store: Path, kind: str) -> list[Finding]:
 
     Attacks that train no shadows look at a dense network, which memorises whole; the others at the small CNN,
     whose shadows unlearn nothing. What is hidden lies behind one direction of one layer (`shallow`); no shadows.
+    "halved": the small CNN and its shadows unlearned by one method, which leaves half; the attacks by shadows.
     """
     if kind == "hidden":
         return hidden()
+    if kind == "halved":
+        return halved(store)
     over, parts = kind == "too well", parts_of(0)
     every = joined([parts.retain, parts.forget])
     original = dense(every, 1)
@@ -104,7 +110,7 @@ def positive(store: Path, kind: str) -> list[Finding]:
     original = fit(every, LEARNT, 1)
     gold = tuple(fit(parts.retain, LEARNT, 2 + k) for k in range(GOLD))
     model = over_forgotten(original, parts) if over else original
-    case = _case(parts, model, gold, original, LEARNT, store, 0)
+    case = _case(parts, model, gold, original, LEARNT, store, 0, NOTHING)
     found += [each for _, group in run(case, choose(case, SHADOWED)) for each in group]
     before = [fit(every, LEARNT, 50 + k) for k in range(SHADOWS)]
     after = [over_forgotten(each, parts) for each in before] if over else before
@@ -122,6 +128,16 @@ def hidden() -> list[Finding]:
     return [each for _, group in run(case, choose(case, PLAIN)) for each in group]
 
 
+def halved(store: Path) -> list[Finding]:
+    """The attacks by shadows on a model of which half is left, beside shadows that unlearned in the same way."""
+    parts = parts_of(0)
+    original = fit(joined([parts.retain, parts.forget]), LEARNT, 1)
+    gold = tuple(fit(parts.retain, LEARNT, 2 + k) for k in range(GOLD))
+    model = unlearned(original, "image", parts, HALVING, Sources(recipe=LEARNT), 1).eval()
+    case = _case(parts, model, gold, original, LEARNT, store, 0, HALVING)
+    return [each for _, group in run(case, choose(case, SHADOWED)) for each in group]
+
+
 def dense(samples: Samples, seed: int) -> Module:
     """A wide network with one hidden layer, trained on these rows."""
     with torch.random.fork_rng():
@@ -137,7 +153,7 @@ def retrained(seed: int, store: Path) -> list[Finding]:
     every = joined([parts.retain, parts.forget])
     models = [fit(parts.retain, BRIEF, 100 * seed + k) for k in range(1 + GOLD)]
     original = fit(every, BRIEF, 100 * seed + 99)
-    case = _case(parts, models[0], tuple(models[1:]), original, BRIEF, store, seed)
+    case = _case(parts, models[0], tuple(models[1:]), original, BRIEF, store, seed, HALVING)
     found = [each for _, group in run(case, choose(case, (*PLAIN, *SHADOWED))) for each in group]
     margins = _gold_margins(case, 2 * SHADOWS)
     return [*found, klom_finding(margins[::2], margins[1::2], margins[::2], len(case.forget))]
@@ -149,7 +165,14 @@ def _gold_margins(case: Case, number: int) -> np.ndarray:
 
 
 def _case(
-    parts: Parts, model: Module, gold: tuple[Module, ...], original: Module, recipe: Recipe, store: Path, seed: int
+    parts: Parts,
+    model: Module,
+    gold: tuple[Module, ...],
+    original: Module,
+    recipe: Recipe,
+    store: Path,
+    seed: int,
+    how: Unlearning,
 ) -> Case:
-    setup = Setup(store, original, how=NOTHING, number=SHADOWS)
+    setup = Setup(store, original, how=how, number=SHADOWS)
     return Case("image", model, parts, gold, original, recipe=recipe, seed=seed, shadows=setup, alike=True)
