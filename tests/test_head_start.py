@@ -291,3 +291,23 @@ def test_where_there_is_no_head_start_the_run_begins_as_without_one(model):
         assert made.layers is None
         assert (made.start is None) == (plain.start is None)
         assert torch.equal(made.task.targets.per_sample, plain.task.targets.per_sample)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "least", "share"), [(4.0, 0.5, 0.6), (2.0, 0.5, 0.5), (2.0, 1.0, 1.0), (6.0, 0.5, 1.0)]
+)
+def test_a_short_start_makes_as_many_passes_as_the_recipe_over_what_it_has_fitted_least(
+    model, epochs, least, share
+):
+    trial = restart_of(ground(model, Search(hardest=least)))
+    assert trial.train(epochs)
+    assert trial.share == pytest.approx(share)
+    assert trial.trained == epochs * len(RETAIN)  # what is met again is paid for again, and nothing else
+
+
+def test_the_notes_say_that_a_short_start_met_the_least_fitted_again(model):
+    top = reset_top(mlp(), RETAIN, 2, 0)
+    found = head_start(ground(model, NEVER, budget=2.0 * top.share * len(RETAIN) + 2 * top.below * 90))
+    assert "on the 50% that it had fitted least" in found.notes[-1]
+    whole = head_start(ground(model, NEVER))
+    assert "least" not in whole.notes[-1]

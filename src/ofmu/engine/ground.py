@@ -51,6 +51,8 @@ class Search:
         rest is for the rounds that lift what still scores above held-out data.
     boost: with fewer epochs than the recipe's, Adam's rate is raised as many times, at most so much: on frozen
         features that is stable, and learns D_r sooner. Never under SGD.
+    hardest: after one epoch a short training meets only the samples that it has fitted least (`tasks.HardStream`):
+        so few that there are as many passes as the recipe's, but at least this share. RA is what it lacks.
     """
 
     fixed: int = 0
@@ -66,6 +68,7 @@ class Search:
     restart: float = 3.0
     ease: bool = True
     unsure: float = 0.2
+    hardest: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     trial.test()
     notes.append(
         f"begun with {f'the last {_layers(trial)} reset and' if trial.k else 'all layers'} trained "
-        f"{trial.epochs:.3g} of {ground.known.recipe.epochs:g} epochs on the retain set; {_seen(trial)}"
+        f"{trial.epochs:.3g} of {ground.known.recipe.epochs:g} epochs on the retain set{_worst(trial)}; "
+        f"{_seen(trial)}"
     )
     trial.model.requires_grad_(True)
     settled, targets = None, None
@@ -144,6 +145,10 @@ def _tries(ground: Ground) -> list[int]:
 
 def _layers(trial: Trial) -> str:
     return "layer" if trial.k == 1 else f"{trial.k} layers"
+
+
+def _worst(trial: Trial) -> str:
+    return f" (after the first, on the {trial.share:.0%} that it had fitted least)" if trial.share < 1 else ""
 
 
 def _seen(trial: Trial) -> str:

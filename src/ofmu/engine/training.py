@@ -96,17 +96,24 @@ class _Run:
 
 
 def training(
-    model: Module, samples: Samples, loss: Loss, recipe: Recipe, *, resume: Mapping[str, Any] | None = None
+    model: Module,
+    samples: Samples,
+    loss: Loss,
+    recipe: Recipe,
+    *,
+    resume: Mapping[str, Any] | None = None,
+    stream: Stream | None = None,
 ) -> Iterator[Progress]:
     """Train the parameters of `model` that require gradients, in place; the module is left in evaluation mode.
 
+    stream: another walk over the samples than the usual one; an epoch still is as many steps as all of them take.
     The seed decides the order of the samples and what dropout drops. resume: a snapshot of the same training to
     go on from; it ends with the same parameters bit for bit. Raises Diverged at a non-finite loss, with the
     parameters as they were before that step.
     """
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(recipe, params)
-    stream = Stream(samples, recipe.seed)
+    stream = stream or Stream(samples, recipe.seed)
     total = max(1, round(recipe.epochs * math.ceil(len(samples) / recipe.batch)))
     device, cost, first = params[0].device, 0.0, 0
     cuda = [device] if device.type == "cuda" else []
@@ -128,7 +135,9 @@ def training(
                 torch.manual_seed(recipe.seed * 1_000_003 + step)
                 if recipe.augment:
                     batch = crop_flip(batch)
-                mean = loss(model, batch).mean()
+                terms = loss(model, batch)
+                mean = terms.mean()
+            stream.saw(batch.rows, terms.per_sample)
             value = float(mean.detach())
             if not math.isfinite(value):
                 raise Diverged(step + 1, "the training loss")

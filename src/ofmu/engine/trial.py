@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..errors import UserError
-from ..tasks import Samples
+from ..tasks import HardStream, Samples, Stream
 from .ground import Ground
 from .heads import Top, Whole, reset_top
 from .leak import Leak, absent_leak, leak_of
 from .measuring import sample_losses
 from .reset import last_layers
 from .targets import Rows
-from .training import training
+from .training import Recipe, training
 
 
 @dataclass
 class Trial:
     """k: layers that were reset (0: none, and all are trained). trained, tested: what training steps and tests
-    took, in sample-gradients; epochs: how many D_r was seen.
+    took, in sample-gradients; epochs: how many times D_r was seen; share: of it after the first time (`_stream`).
     """
 
     ground: Ground
@@ -38,6 +38,7 @@ class Trial:
     trained: float = 0.0
     tested: float = 0.0
     epochs: float = 0.0
+    share: float = 1.0
     leaks: list[Leak] = field(default_factory=list)
 
     @property
@@ -69,7 +70,8 @@ class Trial:
         recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
         per, before, seen = math.ceil(len(known.retain) / recipe.batch), self.trained, self.epochs
         due = {round(look * per) for look in looks}
-        for progress in training(self.top.module, self.top.samples, known.loss, recipe):
+        stream = self._stream(recipe)
+        for progress in training(self.top.module, self.top.samples, known.loss, recipe, stream=stream):
             self.trained = before + self.top.share * progress.cost
             self.epochs = seen + progress.step / per
             if progress.step in due and progress.step < progress.total:
@@ -77,6 +79,13 @@ class Trial:
                 if self.leaky:
                     return False
         return True
+
+    def _stream(self, recipe: Recipe) -> Stream:
+        """All samples once, then the least fitted: so few that they are met as often as the whole recipe would."""
+        known, least = self.ground.known, self.ground.search.hardest
+        passes = known.recipe.epochs - 1
+        self.share = 1.0 if passes <= 0 else min(1.0, max((recipe.epochs - 1) / passes, least))
+        return HardStream(self.top.samples, recipe.seed, share=self.share)
 
     def test(self) -> None:
         """Whether D_f scores above held-out data now: `leaks`, of labels that D_r has and of those it has not."""

@@ -5,6 +5,7 @@ A method sees nothing else of the world: no device, no data loader, no file. Eve
 are looked up.
 """
 
+from .hard_stream import HardStream
 from .method import Log, Method
 from .samples import IGNORE, Batch, Samples, TensorSamples, batches
 from .stream import Cursor, Stream
@@ -14,6 +15,7 @@ __all__ = [
     "IGNORE",
     "Batch",
     "Cursor",
+    "HardStream",
     "Kind",
     "Log",
     "Method",

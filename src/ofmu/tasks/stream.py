@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from .samples import Batch, Samples
 
@@ -38,7 +40,7 @@ class Stream:
         """The next min(n, what is left of the epoch) samples."""
         if n < 1:
             raise ValueError(f"stream: the batch size is {n}, expected at least 1")
-        if self.position >= len(self.samples):
+        if self.position >= self._size:
             self.epoch, self.position, self._order = self.epoch + 1, 0, None
         if self.position == 0:
             self.group, self._order = n, None
@@ -48,9 +50,20 @@ class Stream:
         self.position += len(rows)
         return self.samples.batch(rows)
 
+    def saw(self, rows: Tensor, losses: Callable[[], Tensor]) -> None:
+        """What came of a batch, for a stream that heeds it: the losses of its rows."""
+
+    @property
+    def _size(self) -> int:
+        return len(self.samples)
+
+    def _epoch_rows(self) -> Sequence[int]:
+        return range(len(self.samples))
+
     def _epoch_order(self, n: int) -> list[int]:
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
-        order = torch.randperm(len(self.samples), generator=generator).tolist()
+        rows = self._epoch_rows()
+        order = [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
         return _grouped(order, self.samples, n, generator)
 
     def cursor(self) -> Cursor:
