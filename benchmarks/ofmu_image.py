@@ -48,6 +48,7 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "held-out data as they are, ease not asked for": (OFMU.image(LR), Search(ease=False)),
     "ease taken to be exact": (OFMU.image(LR), Search(unsure=0.0)),
     "a top however short": (OFMU.image(LR), Search(shortest=0.0)),
+    "all samples in every epoch": (OFMU.image(LR), Search(hardest=1.0)),
     "restart at twice the rate": (OFMU.image(LR), Search(restart=2.0)),
     "restart at four times the rate": (OFMU.image(LR), Search(restart=4.0)),
 }
