@@ -19,7 +19,8 @@ class HardStream(Stream):
     What a short training lacks is what it has not fitted, and a sample that is fitted has next to no gradient. The
     losses come from the training itself (`saw`) and cost nothing. share: in (0, 1], rounded up to whole batches;
     with 1 it walks as a `Stream`. It cannot be set back to a cursor, which holds no losses: `seek` raises
-    ValueError.
+    ValueError. Like Loshchilov and Hutter, "Online batch selection for faster training of neural networks" (2015),
+    arXiv 1511.06343, which draws by the rank of such losses.
     """
 
     share: float = 1.0
