@@ -302,7 +302,16 @@ def test_a_short_start_makes_as_many_passes_as_the_recipe_over_what_it_has_fitte
     trial = restart_of(ground(model, Search(hardest=least)))
     assert trial.train(epochs)
     assert trial.share == pytest.approx(share)
-    assert trial.trained == epochs * len(RETAIN)  # what is met again is paid for again, and nothing else
+    assert (
+        trial.trained == epochs * len(RETAIN) == len(RETAIN) * trial.epochs
+    )  # what is met again is paid for again, and nothing else
+
+
+def test_a_short_start_takes_no_more_than_it_was_given_where_the_last_batch_of_an_epoch_is_short(model):
+    trial = restart_of(ground(model, Search(hardest=0.5), recipe=replace(RECIPE, batch=25)))
+    assert trial.train(3.0)
+    assert trial.trained == pytest.approx(3 * len(RETAIN), abs=25)
+    assert trial.epochs == pytest.approx(3, abs=25 / 60)
 
 
 def test_the_notes_say_that_a_short_start_met_the_least_fitted_again(model):

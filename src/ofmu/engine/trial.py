@@ -22,7 +22,7 @@ from .leak import Leak, absent_leak, leak_of
 from .measuring import sample_losses
 from .reset import last_layers
 from .targets import Rows
-from .training import Recipe, training
+from .training import training
 
 
 @dataclass
@@ -67,25 +67,28 @@ class Trial:
         most, more = (search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else (search.restart, 1 + epochs)
         rate = 1.0 if recipe.rule == "sgd" else min(most, more)
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
-        recipe = replace(recipe, epochs=epochs, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
-        per, before, seen = math.ceil(len(known.retain) / recipe.batch), self.trained, self.epochs
+        recipe = replace(recipe, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
+        n, before, seen = len(known.retain), self.trained, self.epochs
+        per = math.ceil(n / recipe.batch)
         due = {round(look * per) for look in looks}
-        stream = self._stream(recipe)
+        stream = self._stream(epochs, recipe.seed)
+        if self.share < 1 and epochs > 1:  # later epochs are of whole batches: fewer steps see as many samples
+            epochs = 1 + (epochs - 1) * n / (per * recipe.batch)
+        recipe = replace(recipe, epochs=epochs)
         for progress in training(self.top.module, self.top.samples, known.loss, recipe, stream=stream):
             self.trained = before + self.top.share * progress.cost
-            self.epochs = seen + progress.step / per
+            self.epochs = seen + progress.cost / n
             if progress.step in due and progress.step < progress.total:
                 self.test()
                 if self.leaky:
                     return False
         return True
 
-    def _stream(self, recipe: Recipe) -> Stream:
+    def _stream(self, epochs: float, seed: int) -> Stream:
         """All samples once, then the least fitted: so few that they are met as often as the whole recipe would."""
-        known, least = self.ground.known, self.ground.search.hardest
-        passes = known.recipe.epochs - 1
-        self.share = 1.0 if passes <= 0 else min(1.0, max((recipe.epochs - 1) / passes, least))
-        return HardStream(self.top.samples, recipe.seed, share=self.share)
+        passes, least = self.ground.known.recipe.epochs - 1, self.ground.search.hardest
+        self.share = 1.0 if passes <= 0 else min(1.0, max((epochs - 1) / passes, least))
+        return HardStream(self.top.samples, seed, share=self.share)
 
     def test(self) -> None:
         """Whether D_f scores above held-out data now: `leaks`, of labels that D_r has and of those it has not."""
