@@ -18,7 +18,7 @@ from ofmu.engine.matching import Traits
 from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.targets_known import Known
 from ofmu.engine.training import Recipe, trained
-from ofmu.engine.trial import Trial, restart_of
+from ofmu.engine.trial import Trial, restart_of, trial_of
 from ofmu.losses import class_nll
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import TensorSamples
@@ -312,6 +312,25 @@ def test_a_short_start_takes_no_more_than_it_was_given_where_the_last_batch_of_a
     assert trial.train(3.0)
     assert trial.trained == pytest.approx(3 * len(RETAIN), abs=25)
     assert trial.epochs == pytest.approx(3, abs=25 / 60)
+
+
+def test_with_no_time_for_one_epoch_the_last_layer_has_all_epochs_on_a_part():
+    """A class that D_r has not; the budget pays for kept outputs of half of D_r and the steps on them."""
+    rows = [i for i in range(len(RETAIN)) if RETAIN.labels[i] != 2]
+    gone = [i for i in range(len(RETAIN)) if RETAIN.labels[i] == 2]
+    retain, forget = (
+        TensorSamples(RETAIN.pixels[r], RETAIN.labels[r], [RETAIN.ids[i] for i in r]) for r in (rows, gone)
+    )
+    here = ground(mlp(30), Search(), parts=Parts(forget, retain, HELDOUT))
+    trial = trial_of(here, 1)
+    n, top = len(retain), trial.top
+    wanted = n / 2 * (top.below + RECIPE.epochs * top.share)
+    epochs = trial.affords(wanted + here.tested * (top.below + 3 * top.look))
+    assert epochs < 1
+    assert trial.train(epochs)
+    assert top.samples.done == pytest.approx(n / 2, abs=1)
+    assert trial.epochs == pytest.approx(RECIPE.epochs / 2, abs=RECIPE.epochs / n)
+    assert top.once + trial.trained == pytest.approx(wanted, rel=0.05)
 
 
 def test_the_notes_say_that_a_short_start_met_the_least_fitted_again(model):

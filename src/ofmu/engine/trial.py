@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -68,27 +69,43 @@ class Trial:
         rate = 1.0 if recipe.rule == "sgd" else min(most, more)
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
         recipe = replace(recipe, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
-        n, before, seen = len(known.retain), self.trained, self.epochs
+        samples, epochs = self._part(epochs)
+        n, before, seen = len(samples), self.trained, self.epochs
         per = math.ceil(n / recipe.batch)
         due = {round(look * per) for look in looks}
-        stream = self._stream(epochs, recipe.seed)
+        stream = self._stream(samples, epochs, recipe.seed)
         if self.share < 1 and epochs > 1:  # later epochs are of whole batches: fewer steps see as many samples
             epochs = 1 + (epochs - 1) * n / (per * recipe.batch)
         recipe = replace(recipe, epochs=epochs)
-        for progress in training(self.top.module, self.top.samples, known.loss, recipe, stream=stream):
+        for progress in training(self.top.module, samples, known.loss, recipe, stream=stream):
             self.trained = before + self.top.share * progress.cost
-            self.epochs = seen + progress.cost / n
+            self.epochs = seen + progress.cost / len(known.retain)
             if progress.step in due and progress.step < progress.total:
                 self.test()
                 if self.leaky:
                     return False
         return True
 
-    def _stream(self, epochs: float, seed: int) -> Stream:
+    def _part(self, epochs: float) -> tuple[Samples, float]:
+        """D_r and the epochs; or a part of D_r, and all epochs, for the same cost.
+
+        The latter where no forgotten label is in D_r and less than one epoch can be had: what is dear then are the
+        kept outputs, while steps of the last layer cost next to nothing.
+        """
+        known, top = self.ground.known, self.top
+        if epochs >= 1 or self.ground.present or not self.k:
+            return top.samples, epochs
+        most = known.recipe.epochs
+        part = epochs * (top.share + top.below) / (top.share * most + top.below)
+        n = len(known.retain)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(known.seed)).tolist()
+        return Rows(top.samples, sorted(order[: max(1, int(part * n))])), most
+
+    def _stream(self, samples: Samples, epochs: float, seed: int) -> Stream:
         """All samples once, then the least fitted: so few that they are met as often as the whole recipe would."""
         passes, least = self.ground.known.recipe.epochs - 1, self.ground.search.hardest
         self.share = 1.0 if passes <= 0 else min(1.0, max((epochs - 1) / passes, least))
-        return HardStream(self.top.samples, seed, share=self.share)
+        return HardStream(samples, seed, share=self.share)
 
     def test(self) -> None:
         """Whether D_f scores above held-out data now: `leaks`, of labels that D_r has and of those it has not."""
