@@ -65,12 +65,13 @@ class Trial:
         """Train for so many epochs; False where it was left at a look, after so many of them, as it leaked."""
         known, search = self.ground.known, self.ground.search
         recipe = known.recipe
-        most, more = (search.boost, recipe.epochs / max(epochs, 1e-9)) if self.k else (search.restart, 1 + epochs)
+        samples, epochs = self._part(epochs)
+        n, before, seen = len(samples), self.trained, self.epochs
+        fewer = recipe.epochs * len(known.retain) / max(epochs * n, 1e-9)  # steps than the recipe's, as many times
+        most, more = (search.boost, fewer) if self.k else (search.restart, 1 + epochs)
         rate = 1.0 if recipe.rule == "sgd" else min(most, more)
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
         recipe = replace(recipe, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
-        samples, epochs = self._part(epochs)
-        n, before, seen = len(samples), self.trained, self.epochs
         per = math.ceil(n / recipe.batch)
         due = {round(look * per) for look in looks}
         stream = self._stream(samples, epochs, recipe.seed)
