@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ofmu.benchmarks.attacked import pictures, texts
 from ofmu.benchmarks.attacked.pictures import DENSE, parts_of
 from ofmu.benchmarks.attacked.shallow import HIDDEN, deep, shallow
 from ofmu.benchmarks.attacked.world import FORGET, RETAIN, world
@@ -43,3 +44,27 @@ def test_texts_to_forget_and_unseen_ones_are_of_one_pool():
     questions = {record.prompt for part in rows for record in part}
     assert not questions & {record.prompt for record in records_of(first.others)}
     assert set(first.probes) == {"paraphrased", "multi-hop", "cross-lingual", "reversed"}
+    for part in rows:
+        for record in part:
+            assert record.meta["person"] in record.meta["reversed_answer"]
+            assert record.meta["person"] not in record.meta["reversed_question"]
+            assert record.prompt != record.meta["paraphrased_question"]
+    assert [len(part) for part in first.reversed] == [FORGET, RETAIN]
+
+
+@pytest.mark.slow
+def test_what_was_learnt_both_ways_is_found_from_the_fact_to_the_person(monkeypatch):
+    """Positive control of both attacks that ask the other way round."""
+    monkeypatch.setattr(texts, "GOLD", 2)
+    found = texts.taught_back(world(0))
+    assert [each.attack for each in found] == ["reversed", "probe questions: reversed"]
+    assert [each.verdict for each in found] == ["remembered"] * 2
+
+
+@pytest.mark.slow
+def test_shadows_that_unlearned_alike_find_what_a_method_left(tmp_path, monkeypatch):
+    """Positive control of U-LiRA with a method that unlearns."""
+    monkeypatch.setattr(pictures, "GOLD", 1)
+    monkeypatch.setattr(pictures, "SHADOWED", ("u-lira",))
+    found = pictures.halved(tmp_path)[0]
+    assert (found.attack, found.verdict) == ("u-lira", "looks unlearned")
