@@ -102,9 +102,16 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     about = (
         f"{setting.about} {gold} retrained models. Unseen rows: people that nothing was made from. Questions "
         "about one person are not independent, and whole people differ: ± is too small for that. One seed."
-        f"{_unasked('text', groups)}"
+        f"{_relearnt(setting) if 'relearn' in groups else ''}{_unasked('text', groups)}"
     )
     return setting.task, [about, "\n".join(f"- {line}" for line in unseen)], found
+
+
+def _relearnt(setting: Setting) -> str:
+    """What relearning trains, where that is not all."""
+    if not setting.through_top or setting.halves.cut is None:
+        return ""
+    return f" Relearning trains what the benchmark trains ({setting.spec}) and the output matrix."
 
 
 def _chosen(file: Path | None, trials: int, setting: Setting, moved: Setting, name: str, store: Store) -> Chosen:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch.nn import Module
 
 from ..engine.measuring import evaluating
 from ..engine.trainable import block_list
-from ..losses import placed
+from ..losses import pass_through, placed
 from ..metrics.score import Floats
 from ..tasks import IGNORE, Samples, batches
 from .case import Case, ask, halves, looked, some
@@ -94,41 +96,51 @@ def logit_lens(case: Case) -> list[Finding]:
     number = len(block_list(_inner(case.model))[0])
     chosen = sorted({round(i * (number - 1) / LAYERS) for i in range(LAYERS)} - {number - 1})
     asked = "Does block {} already know the forgotten answers, before the last layers hide them?"
+    findings = {i: Finding(f"lens block {i}", "inside", asked.format(i)) for i in chosen}
+    try:
+        ours, gold, before = looked(case, "lens", partial(_lens, case, layers=chosen))
+    except ValueError as error:
+        return [replace(finding, missing=str(error), failed=True) for finding in findings.values()]
     return [
-        ask(case, Finding(f"lens block {i}", "inside", asked.format(i)), partial(_lens, case, layer=i))
-        for i in chosen
+        judged(found, ours[i], [each[i] for each in gold], None if before is None else before[i], case.alike)
+        for i, found in findings.items()
     ]
 
 
-def _lens(case: Case, module: Module, layer: int) -> Pair:
-    found = [-lens_losses(module, part, layer) for part in (some(case.forget, ROWS), some(case.heldout, ROWS))]
-    return found[0], found[1]
+def _lens(case: Case, module: Module, layers: Sequence[int]) -> dict[int, Pair]:
+    forget, heldout = (lens_losses(module, some(part, ROWS), layers) for part in (case.forget, case.heldout))
+    return {i: (-forget[i], -heldout[i]) for i in layers}
 
 
-def lens_losses(module: Module, samples: Samples, layer: int) -> Floats:
-    """[n]: mean loss, in nats per answer token, of block `layer`'s output through the final norm and matrix."""
-    inner = _inner(module)
-    blocks, norms = block_list(inner)
-    head, out = inner.get_output_embeddings(), np.empty(len(samples))  # type: ignore[operator]
-    kept: list[torch.Tensor] = []
-    hook = blocks[layer].register_forward_hook(
-        lambda _, __, found: kept.append(found[0] if isinstance(found, tuple) else found)
-    )
-    try:
-        with evaluating(module):
-            for rows in batches(samples, 8):
-                batch = samples.batch(rows).to(next(module.parameters()).device)
-                kept.clear()
-                module(**batch.inputs, use_cache=False)
-                labels = batch.labels[:, 1:]
-                states = kept[0][:, :-1][labels != IGNORE]
-                for norm in norms:
-                    states = norm(states) if any(True for _ in norm.parameters()) else states
-                lost = F.cross_entropy(head(states).float(), labels[labels != IGNORE], reduction="none")
-                out[rows] = placed(lost, labels).per_sample().double().cpu().numpy()
-    finally:
-        hook.remove()
+def lens_losses(module: Module, samples: Samples, layers: Sequence[int]) -> dict[int, Floats]:
+    """By layer, [n]: mean loss, in nats per answer token, of its block's output through final norm and matrix."""
+    blocks, out = block_list(_inner(module))[0], {layer: np.empty(len(samples)) for layer in layers}
+    kept: dict[int, torch.Tensor] = {}
+    with ExitStack() as stack:
+        for layer in layers:
+            hook = blocks[layer].register_forward_hook(partial(_keep, kept, layer))
+            stack.callback(hook.remove)
+        stack.enter_context(evaluating(module))
+        for rows in batches(samples, 8):
+            batch = samples.batch(rows).to(next(module.parameters()).device)
+            pass_through(module, batch.inputs)
+            for layer in layers:
+                out[layer][rows] = _read_out(_inner(module), kept[layer], batch.labels[:, 1:])
     return out
+
+
+def _keep(kept: dict[int, torch.Tensor], layer: int, _: Module, __: Any, found: Any) -> None:
+    kept[layer] = found[0] if isinstance(found, tuple) else found
+
+
+def _read_out(inner: Module, states: torch.Tensor, labels: torch.Tensor) -> Floats:
+    """[b]: mean loss of states [b, t, d] that go straight to the output."""
+    answers = states[:, :-1][labels != IGNORE]
+    for norm in block_list(inner)[1]:
+        answers = norm(answers) if any(True for _ in norm.parameters()) else answers
+    logits = inner.get_output_embeddings()(answers)  # type: ignore[operator]
+    lost = F.cross_entropy(logits.float(), labels[labels != IGNORE], reduction="none")
+    return placed(lost, labels).per_sample().double().cpu().numpy()
 
 
 def _inner(module: Module) -> Module:

@@ -18,6 +18,7 @@ from torch.nn import Module
 
 from ..engine.measuring import evaluating
 from ..engine.trainable import block_list
+from ..losses import pass_through
 from ..metrics.score import Floats
 from ..tasks import IGNORE, Kind, Samples, batches
 from .finding import Pair
@@ -65,7 +66,7 @@ def features(module: Module, kind: Kind, samples: Samples, most: int = LAYERS) -
             if answers is None:
                 module(batch.inputs["pixel_values"])
             else:
-                module(**batch.inputs, use_cache=False)
+                pass_through(module, batch.inputs)
             for name, found in kept.items():
                 out[name].append(_pooled(found, answers).double().cpu().numpy())
             order += rows

@@ -19,7 +19,7 @@ from ..engine.training import Recipe, training
 from ..tasks import Samples
 from .case import Case, copy_of, halves, looked, some
 from .finding import Finding, Pair, judged
-from .scores import loss_scores, losses_of
+from .scores import loss_scores, losses_of, scores_of
 
 On = Literal["forget", "retain", "unrelated"]
 STEPS = {"image": 32, "text": 16}  # of training
@@ -35,14 +35,14 @@ QUESTIONS: dict[On, str] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One model being relearned: at each of `steps` the scores (`loss_scores`) of the rows it is not trained on.
+    """One model being relearned: at each of `steps` the mean loss, in nats, of forget rows it is not trained on.
 
-    losses: the mean losses of the forget rows among them, in nats.
+    last: the scores (`loss_scores`) of the forget and of the held-out rows after the last step.
     """
 
     steps: tuple[int, ...]
-    scores: tuple[Pair, ...]
     losses: tuple[float, ...]
+    last: Pair
 
     def recovered(self, level: float) -> int | None:
         """The first looked-at step at which the mean forget loss is at or below `level` nats; None: at none."""
@@ -61,13 +61,18 @@ def relearned(case: Case, module: Module, rows: Samples, steps: int, seed: int) 
     lr = LEARNING_RATE[case.kind] if case.recipe is None else case.recipe.lr
     epochs = steps / max(1, -(-len(rows) // batch))
     recipe = Recipe(epochs=epochs, batch=batch, lr=lr, rule="adamw" if case.kind == "text" else "adam", seed=seed)
-    looks, scores = [0], [loss_scores(case, changed)]
+    looks, losses = [0], [_forget_loss(case, changed)]
     for progress in training(changed, rows, case.loss, recipe):
-        if progress.step & (progress.step - 1) == 0 or progress.step == progress.total:
+        if progress.step == progress.total or progress.step & (progress.step - 1) == 0:
             looks.append(progress.step)
-            scores.append(loss_scores(case, changed))
-    losses = tuple(float(losses_of(case, forget).mean()) for forget, _ in scores)
-    return Curve(tuple(looks), tuple(scores), losses)
+            if progress.step < progress.total:  # the last look is the scores'
+                losses.append(_forget_loss(case, changed))
+    last = loss_scores(case, changed)
+    return Curve(tuple(looks), (*losses, float(losses_of(case, last[0]).mean())), last)
+
+
+def _forget_loss(case: Case, module: Module) -> float:
+    return float(losses_of(case, scores_of(case, module, case.forget)).mean())
 
 
 def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples | None = None) -> Finding:
@@ -93,8 +98,8 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
         )
     except (ValueError, Diverged) as error:
         return replace(finding, missing=str(error), failed=True)
-    last = None if before is None else before.scores[-1]
-    found = judged(finding, ours.scores[-1], [curve.scores[-1] for curve in gold], last, case.alike)
+    last = None if before is None else before.last
+    found = judged(finding, ours.last, [curve.last for curve in gold], last, case.alike)
     return replace(found, extra=_words(ours, gold, before, len(rows)))
 
 

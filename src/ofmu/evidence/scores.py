@@ -33,11 +33,11 @@ def loss_scores(case: Case, module: Module) -> Pair:
     Texts: −loss. Images: φ = log p − log(1 − p) of the true class, which orders rows as the loss does and still
     tells them apart where a sure model's losses round to 0.
     """
-    found = [_loss_scores(case, module, part) for part in (case.forget, case.heldout)]
-    return found[0], found[1]
+    return scores_of(case, module, case.forget), scores_of(case, module, case.heldout)
 
 
-def _loss_scores(case: Case, module: Module, part: Samples) -> Floats:
+def scores_of(case: Case, module: Module, part: Samples) -> Floats:
+    """`loss_scores` of some rows, [n]; ValueError where they are not finite."""
     image = case.kind == "image"
     seen = (image_logits(module, part) if image else -sample_losses(module, part, case.loss)).double().numpy()
     if not np.isfinite(seen).all():

@@ -7,7 +7,7 @@ is bound to a task, which supplies the base loss, the targets and the frozen ref
 from .bounded import Bounded, BoundedLoss, Plausible, PlausibleLoss, target_terms
 from .divergence import KLLoss, KLToReference
 from .likelihood import BASE_LOSSES, NLL, class_nll, token_nll
-from .logits import answer_logits, class_logits, full, placed
+from .logits import answer_logits, class_logits, full, pass_through, placed
 from .objective import Ascend, AscendedLoss, Objective
 from .preference import NPO, SimNPO
 
@@ -29,6 +29,7 @@ __all__ = [
     "class_logits",
     "class_nll",
     "full",
+    "pass_through",
     "placed",
     "target_terms",
     "token_nll",

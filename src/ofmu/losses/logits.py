@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,18 @@ def full(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
+def _chooses(model: Module) -> bool:
+    """Whether the output layer can be computed at some positions alone: transformers' models that take a mask."""
+    inner = getattr(model, "get_base_model", lambda: model)()
+    return hasattr(inspect.getmodule(type(inner)), "slice_logits_to_keep")
+
+
+def pass_through(model: Module, inputs: Mapping[str, Tensor]) -> None:
+    """Run a language model for what hooks on its layers see: of the logits, as few as it allows are computed."""
+    kept = {"logits_to_keep": 1} if _chooses(model) else {}
+    model(**inputs, use_cache=False, **kept)
+
+
 def answer_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """(logits [n, vocabulary] in float32, labels [b, t]): one row for every label that is a token, in its order.
 
@@ -32,8 +45,7 @@ def answer_logits(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """
     labels = batch.labels[:, 1:]
     answers = labels != IGNORE
-    inner = getattr(model, "get_base_model", lambda: model)()
-    if hasattr(inspect.getmodule(type(inner)), "slice_logits_to_keep"):  # transformers' models that take a mask
+    if _chooses(model):
         keep = F.pad(answers, (0, 1))  # the last position predicts nothing that is known
         return full(model(**batch.inputs, use_cache=False, logits_to_keep=keep).logits), labels
     return full(model(**batch.inputs, use_cache=False).logits[:, :-1][answers]), labels

@@ -67,11 +67,18 @@ def _named(found: TwoSided) -> tuple[str, ...]:
 
 
 def attacked(
-    case: Case, groups: Sequence[str], store: Store, key: Mapping[str, object], title: str, say: Say
+    case: Case,
+    groups: Sequence[str],
+    store: Store,
+    key: Mapping[str, object],
+    title: str,
+    say: Say,
+    instead: Mapping[str, Case] | None = None,
 ) -> list[Row]:
     """All rows of a model: groups of attacks one after the other, each from the store where it is there.
 
-    key: what the models of the case are; the rows they are attacked with are added.
+    key: what the models of the case are; the rows they are attacked with are added. instead: by group, another
+    view of the same models and rows that it runs on.
     """
     plan, rows = choose(case, groups), []
     parts = {"forget": case.forget, "retain": case.parts.retain, "heldout": case.heldout}
@@ -84,11 +91,11 @@ def attacked(
         "seed": case.seed,
     }
     for group in plan.chosen:
-        one = replace(plan, chosen=(group,))
+        one, own = replace(plan, chosen=(group,)), (instead or {}).get(group, case)
 
-        def make(_: Path, one: Any = one, group: str = group) -> dict[str, Any]:
+        def make(_: Path, one: Any = one, own: Case = own, group: str = group) -> dict[str, Any]:
             say(f"{title}: {group}")
-            return {"rows": [asdict(row_of(found)) for _, group in run(case, one) for found in group]}
+            return {"rows": [asdict(row_of(found)) for _, group in run(own, one) for found in group]}
 
         found = kept_json(store, {**whole, "group": group}, make, f"{title}: {group}")[1]["rows"]
         lists = ("extra", "named", "retrain")

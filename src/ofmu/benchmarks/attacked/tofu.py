@@ -45,11 +45,9 @@ def tofu_rows(
     """
     original = reference(setting, ORIGINAL, seed, store)
     retrained = [reference(setting, RETRAIN, seed + k, store) for k in range(gold + 1)]
-    case = _case(setting, development, original, retrained[:gold], seed)
-    assert case.original is not None
-    models: dict[str, tuple[Module, str]] = {
-        ORIGINAL: (case.original, original.key),
-        FLOOR: (_whole(setting, retrained[gold]), retrained[gold].key),
+    models = {
+        ORIGINAL: (original.top(setting), original.key),
+        FLOOR: (retrained[gold].top(setting), retrained[gold].key),
     }
     for name, found in methods.items():
         if found.method is None:
@@ -58,15 +56,18 @@ def tofu_rows(
         if run.failed:
             say(f"{NAMES[name]}, seed {seed}: {run.spent.ended}; it is left out")
             continue
-        model = restored(run, setting, original)
-        models[NAMES[name]] = (setting.halves.whole(model) if setting.through_top else model, run.model.key)
+        models[NAMES[name]] = restored(run, setting, original), run.model.key
+    case = _case(setting, development, original, retrained[:gold], seed)
+    upper = _upper(case, setting, original, retrained[:gold], store) if setting.through_top else case
     key = {"original": original.key, "gold": [each.key for each in retrained[:gold]]}
-    return {
-        name: attacked(
-            replace(case, model=model), groups, store, {**key, "attacked": own}, f"{setting.task}, {name}", say
-        )
-        for name, (model, own) in models.items()
-    }
+
+    def rows(name: str, model: Module, own: str) -> list[Row]:
+        found = {**key, "attacked": own}
+        plain = replace(case, model=setting.halves.whole(model) if setting.through_top else model)
+        trained = {"relearn": replace(upper, model=model)}
+        return attacked(plain, groups, store, found, f"{setting.task}, {name}", say, trained)
+
+    return {name: rows(name, *each) for name, each in models.items()}
 
 
 def _case(
@@ -87,6 +88,24 @@ def _case(
         recipe=setting.recipe,
         seed=seed,
         probes=_probes(groups, others),
+        memory=Memory(),
+    )
+
+
+def _upper(
+    case: Case, setting: Setting, original: Reference, retrained: Sequence[Reference], store: Store
+) -> Case:
+    """The same request through the models' upper parts: what attacks train is then what was trained."""
+    forget, retain, heldout = (case.parts.forget, case.parts.retain, case.parts.heldout)
+    assert heldout is not None
+    before = original.top(setting)
+    return replace(
+        case,
+        model=before,
+        original=before,
+        retrains=tuple(each.top(setting) for each in retrained),
+        parts=Parts(*(setting.halves.samples(part, store) for part in (forget, retain, heldout))),
+        base=None,
         memory=Memory(),
     )
 
