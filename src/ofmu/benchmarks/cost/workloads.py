@@ -123,7 +123,8 @@ def adapted(model: nn.Module, rank: int, std: float) -> nn.Module:
 def long_llama(batch: int, length: int) -> Workload:
     """Two layers and batches so long that activations outweigh the parameters, as they do in training."""
     found = llama(batch, length, False, 2)
-    return replace(found, name=f"Llama, {batch} × {length} tokens", backends={"differences, forward": True})
+    backends = dict.fromkeys(("exact", "mixed", "differences, forward", "differences, auto"), True)
+    return replace(found, name=f"Llama, {batch} × {length} tokens", backends=backends)
 
 
 def _tokens(n: int, length: int, seed: int) -> Tokens:
@@ -144,9 +145,9 @@ def workloads(smoke: bool) -> dict[str, Callable[[], Workload]]:
     if smoke:
         return {"cnn-relu": lambda: cnn("relu", 8, 8, (2, 4)), "lora": lambda: llama(2, 12, True, 1)}
     return {
-        "cnn-relu": lambda: cnn("relu", 128),
-        "cnn-silu": lambda: cnn("silu", 128),
+        "cnn-relu": lambda: cnn("relu", 256),
+        "cnn-silu": lambda: cnn("silu", 256),
         "llama": lambda: llama(4, 32, False),
         "lora": lambda: llama(4, 32, True),
-        "llama-long": lambda: long_llama(16, 64),
+        "llama-long": lambda: long_llama(16, 128),
     }
