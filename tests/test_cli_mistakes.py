@@ -106,6 +106,9 @@ def test_an_out_that_is_there(world, tmp_path, capsys):
     ("more", "expected"),
     [
         (("--budget", "-1"), "--budget: found -1"),
+        (("--budget", "0%"), "--budget: found 0%"),
+        (("--budget", "much"), "a share of retraining such as 5%"),
+        (("--budget", "nan"), "--budget: found nan"),
         (("--lr", "0"), "--lr: found 0"),
         (("--steps", "0"), "--steps: found 0"),
         (("--steps", "many"), "--steps"),

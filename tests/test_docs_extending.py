@@ -1,4 +1,4 @@
-"""The page on methods and metrics of one's own: its files, lines and tests run as printed."""
+"""The page on methods, targets and metrics of one's own: its files, lines and tests run as printed."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from ofmu.benchmarks.tofu import carry_out, method_names
 from ofmu.benchmarks.tofu_choice import Plan
 from ofmu.benchmarks.token_pass import FORGET_METRICS
 from ofmu.cli.main import run
+from ofmu.engine.targets_named import IMAGE
 from ofmu.methods import METHODS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -26,7 +27,7 @@ def extended(tmp_path_factory):
     modules = []
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        known = dict(METHODS), dict(FORGET_METRICS)
+        known = dict(METHODS), dict(IMAGE), dict(FORGET_METRICS)
         for block in BLOCKS:
             name = re.match(r"# file: (\w+)\.py\n", block)
             if name is None:
@@ -35,18 +36,22 @@ def extended(tmp_path_factory):
                 (folder / f"{name[1]}.py").write_text(block, encoding="utf-8")
                 modules.append(name[1])
         yield modules
-        for dictionary, before in zip((METHODS, FORGET_METRICS), known, strict=True):
+        for dictionary, before in zip((METHODS, IMAGE, FORGET_METRICS), known, strict=True):
             dictionary.clear()
             dictionary.update(before)
         for module in modules:
             sys.modules.pop(module, None)
 
 
-def test_the_page_has_two_files_two_lines_and_two_tests(extended):
-    assert extended == ["alternate", "recall"]
-    assert len(BLOCKS) == 6
+def test_the_page_has_three_files_three_lines_and_three_tests(extended):
+    assert extended == ["alternate", "middle", "recall"]
+    assert len(BLOCKS) == 9
     lines = [line for block in BLOCKS for line in block.splitlines() if re.match(r"[A-Z_]+\[", line)]
-    assert [line.split(" =")[0] for line in lines] == ['METHODS["alternate"]', 'FORGET_METRICS["recalled"]']
+    assert [line.split(" =")[0] for line in lines] == [
+        'METHODS["alternate"]',
+        'IMAGE["middle"]',
+        'FORGET_METRICS["recalled"]',
+    ]
 
 
 def test_the_commands_know_the_new_method_and_the_new_metric(extended, tmp_path, capsys):

@@ -8,8 +8,8 @@ DONE, OURS, MISTAKE, DIVERGED, NOT_REACHED, GATE_MISSED, INTERRUPTED = 0, 1, 2, 
 
 MEANINGS = """\
 Exit codes: 0 done; 1 an error of ours, or no space on the disk; 2 a mistake in what was given (the message \
-says which); 3 the loss stopped being a number (the last good state is kept); 4 done and written, but the \
-budget ended before the target held; 5 done and written, but a --gate was missed; 130 \
+says which); 3 the loss stopped being a number (the last good state is kept); 4 done and written, but \
+short of what the method asks for; 5 done and written, but a --gate was missed; 130 \
 interrupted (go on with --resume)."""
 
 

@@ -13,7 +13,7 @@ def finish(result: Result, options: UnlearnOptions, processes: Processes) -> int
     """Say what came out, in the first process alone; the exit code."""
     from ofmu.report.table import print_scores
 
-    code = DONE if result.reached else NOT_REACHED
+    code = NOT_REACHED if result.missed else DONE
     if any(not outcome.held for outcome in result.outcomes):
         code = GATE_MISSED
     if not processes.leads:
@@ -28,6 +28,6 @@ def finish(result: Result, options: UnlearnOptions, processes: Processes) -> int
         for outcome in result.outcomes:
             print(f"Gate {outcome.words}")
         print(f"{options.out}: {', '.join(result.written)}")
-    if not result.reached:
-        NOTES.print("The budget ended before the target held: a larger --budget may help.", markup=False)
+    if result.missed:
+        NOTES.print(f"Not reached: {'; '.join(result.missed)}. A larger --budget may help.", markup=False)
     return code

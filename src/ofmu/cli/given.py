@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch.nn import Module
 
+from ofmu.cli.budget import budget_of
 from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import note
@@ -43,9 +44,9 @@ class Given:
 
 def check_numbers(options: UnlearnOptions) -> None:
     """UserError for numbers and names that cannot be, before anything is loaded."""
-    for name, value in (("--budget", options.budget), ("--lr", options.lr)):
-        if value is not None and not value > 0:
-            raise UserError(f"{name}: found {value}, expected a number above 0")
+    budget_of(options.budget)
+    if options.lr is not None and not options.lr > 0:
+        raise UserError(f"--lr: found {options.lr}, expected a number above 0")
     for name, count in (
         ("--steps", options.steps),
         ("--checkpoint-every", options.checkpoint_every),

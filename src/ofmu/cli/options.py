@@ -111,12 +111,13 @@ class UnlearnOptions:
         ),
     ] = "ofmu"
     budget: Annotated[
-        float | None,
+        float | str | None,
         Parameter(
             group=HOW,
-            help="Most gradient-equivalents (forward and backward of a batch: 256 images or 16 texts), "
-            "targets included. Default: 0.4 (images) or 0.8 (text) of retraining, at least 100. ofmu stops "
-            "earlier, once the target holds.",
+            help="Most that may be spent, targets included: 5% of retraining, or a number of "
+            "gradient-equivalents (forward and backward of a batch: 256 images or 16 texts). Default: 40% "
+            "(images) or 80% (text), at least 100 gradients. ofmu stops earlier, once the target holds, and says "
+            "what it did not reach.",
         ),
     ] = None
     steps: Annotated[
@@ -126,7 +127,8 @@ class UnlearnOptions:
         str | None,
         Parameter(
             group=HOW,
-            help="What says how far to forget. Images: reset (default), constant, rank-quantile, reference, "
+            help="What says how far to forget, in place of ofmu's head start, which has its own. Images: "
+            "reset (default of the others), constant, rank-quantile, reference, "
             "reference-own, head, head-short, head-ranked, neighbours, kernel, neighbours-pixels, kernel-pixels; "
             "text: base (default where there is one), reference, reference-own, constant, alike.",
         ),

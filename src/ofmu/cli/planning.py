@@ -7,19 +7,16 @@ from functools import partial
 
 from torch.nn import Module
 
+from ofmu.cli.budget import samples_allowed
 from ofmu.cli.given import Given
-from ofmu.cli.job import Job, gradient
+from ofmu.cli.job import Job
 from ofmu.cli.loading import check_alike, model_path
 from ofmu.cli.say import note
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
 from ofmu.engine.models import load_model
 from ofmu.engine.prepare import UNRECORDED, Sources
-from ofmu.engine.provenance import SCRATCH, Provenance, base_of, fresh_like
+from ofmu.engine.provenance import SCRATCH, base_of, fresh_like
 from ofmu.errors import UserError
-from ofmu.tasks import Kind
-
-SHARE: dict[Kind, float] = {"image": 0.4, "text": 0.8}  # of retraining: what a run may spend by default
-LEAST = 100.0  # gradient-equivalents that any run may spend by default
 
 
 def job_of(given: Given) -> Job:
@@ -81,14 +78,6 @@ def _more_identity(given: Given) -> dict[str, str]:
     if options.micro_batch is not None:
         identity["--micro-batch"] = str(options.micro_batch)
     return identity
-
-
-def samples_allowed(budget: float | None, kind: Kind, retain: int, provenance: Provenance | None) -> float:
-    """A budget in sample-gradients; by default a share of retraining on the retain set, and at least `LEAST`."""
-    if budget is not None:
-        return budget * gradient(kind)
-    recipe = provenance.recipe if provenance else UNRECORDED[kind]
-    return max(SHARE[kind] * recipe.epochs * retain, LEAST * gradient(kind))
 
 
 def _sources(given: Given) -> Sources:

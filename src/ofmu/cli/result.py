@@ -23,7 +23,7 @@ from ofmu.report.model import ORIGINAL, RETRAIN, AnswerRow, Cost, ScoreRow
 
 @dataclass
 class Result:
-    """A finished run with all that was measured of it."""
+    """A finished run with all that was measured of it. missed: what the method asks for and did not reach."""
 
     options: UnlearnOptions
     loaded: LoadedModel
@@ -36,6 +36,7 @@ class Result:
     gold: View | None
     provenance: Provenance | None
     answers: list[AnswerRow]
+    missed: list[str] = field(default_factory=list)
     evidence: Evidence | None = None
     outcomes: list[Outcome] = field(default_factory=list)
 
@@ -48,17 +49,6 @@ class Result:
     def name(self) -> str:
         """What tables call the method."""
         return titled(self.options.method)
-
-    @property
-    def reached(self) -> bool:
-        """False only for a method with an exit rule, where budget or steps ended before the target held."""
-        last, hold = self.progress.points[-1], getattr(self.job.method, "hold", None)
-        kept, ended = self.progress.best, self.progress.ended == "the target holds"
-        earlier = kept is not None and kept["step"] != self.progress.events[-1]["step"]
-        if hold is None or last.target is None or (ended and not earlier):
-            return True
-        reached = float(self.after.losses["forget"].mean()) if earlier else last.forget_loss
-        return reached >= hold * last.target
 
     @cached_property
     def rows(self) -> list[ScoreRow]:
@@ -96,6 +86,7 @@ class Result:
             *(f"Preparation: {text}." for text in self.prepared.notes),
             f"{self.name} stopped because {self.progress.ended or 'no step was taken'}.",
             *self._kept,
+            *(f"Not reached: {text}." for text in self.missed),
             f"Mean loss on rows to forget: {first['forget'].mean():.3g} before, {last['forget'].mean():.3g} "
             f"after{level}.",
             f"Mean loss on rows to keep: {first['retain'].mean():.3g} before, {last['retain'].mean():.3g} after.",
@@ -141,6 +132,7 @@ class Result:
             "out": self.options.out,
             "exit_code": code,
             "ended": self.progress.ended,
+            "missed": self.missed,
             "cost": asdict(self.cost),
             "rows": [asdict(row) for row in self.rows],
             **self.attacked,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -19,7 +20,7 @@ from ofmu.cli.prepared import alike, plain_task, restored
 from ofmu.cli.say import Bar, note
 from ofmu.cli.watching import Watch
 from ofmu.core import vectors
-from ofmu.core.oracle import TorchOracle
+from ofmu.core.oracle import Oracle, TorchOracle
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, Event, unlearn
 from ofmu.engine.measure import Meter
@@ -27,6 +28,7 @@ from ofmu.engine.oracles import build_oracle, curved
 from ofmu.engine.output import Output
 from ofmu.engine.prepare import Prepared, prepare
 from ofmu.errors import UserError
+from ofmu.tasks import Task
 
 PREPARED = "prepared.safetensors"
 
@@ -73,6 +75,8 @@ def go_on(
 ) -> None:
     """Run to the end, moving `job.module` and `progress`; raises KeyboardInterrupt or Diverged after saving."""
     oracle = _oracle(job, prepared, progress)
+    if curved(job.method):
+        note(str(progress.backend))
     watch = _begun(job, prepared, progress, bar, oracle)
     steps = _Steps(job, out, progress, watch, pending, between)
     if between is not None and between.due(progress):  # it was interrupted in the middle of this
@@ -95,6 +99,13 @@ def go_on(
         pending.patient = False
 
 
+def missed(job: Job, prepared: Prepared, progress: Progress) -> list[str]:
+    """What the method asks for and does not find of `job.module`, in sentences; not counted as the run's cost."""
+    if not isinstance(job.method, Asking):
+        return []
+    return job.method.missed(prepared.task, _oracle(job, prepared, progress))
+
+
 def _oracle(job: Job, prepared: Prepared, progress: Progress) -> TorchOracle:
     """The derivatives, taken as when the run began, and their cost so far."""
     oracle, progress.backend = build_oracle(
@@ -107,8 +118,6 @@ def _oracle(job: Job, prepared: Prepared, progress: Progress) -> TorchOracle:
         processes=job.processes,
         parallel=job.parallel,
     )
-    if curved(job.method):
-        note(str(progress.backend))
     oracle.cost = progress.cost
     return oracle
 
@@ -125,6 +134,14 @@ def _begun(job: Job, prepared: Prepared, progress: Progress, bar: Bar, oracle: T
         prepared.begin(job.module)
     watch.show()
     return watch
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A method that can say what of its exit rule a model misses."""
+
+    def missed(self, task: Task, oracle: Oracle) -> list[str]:
+        """In sentences; empty where all holds."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ from ofmu.cli.planning import job_of
 from ofmu.cli.result import Result
 from ofmu.cli.say import bar, note
 from ofmu.cli.scoring import Scorer
-from ofmu.cli.session import go_on, ready
+from ofmu.cli.session import go_on, missed, ready
 from ofmu.cli.shortcut import cut_of, through
 from ofmu.cli.writing import write_result
 from ofmu.engine.launched import Parallel, Processes, chosen, joined
@@ -85,7 +85,7 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
         loaded = _made_trainable(given, loaded)
         job = replace(job, module=loaded.module)
     allowed = job.budget / gradient(job.kind)
-    note(f"{options.method}: at most {allowed:.0f} gradient-equivalents (batches of {gradient(job.kind)})")
+    note(f"{options.method}: at most {allowed:.3g} gradient-equivalents (batches of {gradient(job.kind)})")
     keeper = keeper_of(given, loaded)
     with bar(options.method) as shown, _last_good_kept(given, loaded, out):
         go_on(job, out, prepared, progress, shown, pending, keeper)
@@ -94,10 +94,9 @@ def _run(given: Given, out: Output, pending: Pending) -> Result:
     if options.show_forgotten:
         ours, theirs = loaded.module, None if retrain is None else retrain.module
         answers = join_answers(request, said, say(ours, request), say(theirs, request))
-    after = scorer.look(loaded.module)
-    return Result(
-        options, loaded, request, job, prepared, progress, before, after, gold, given.provenance, answers
-    )
+    after, short = scorer.look(loaded.module), missed(job, prepared, progress)
+    seen = before, after, gold
+    return Result(options, loaded, request, job, prepared, progress, *seen, given.provenance, answers, short)
 
 
 def _through_the_top(given: Given) -> tuple[LoadedModel, Job, Cut | None]:

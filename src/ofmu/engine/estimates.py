@@ -16,7 +16,7 @@ from .ground import Ground, Search
 from .head_start import HeadStart, head_start
 from .measuring import sample_losses
 from .targets import spread
-from .targets_known import Known, Made
+from .targets_known import Known, Made, Source
 from .targets_named import named_targets
 from .upper import UpperSamples
 
@@ -49,8 +49,8 @@ class Estimates:
         self.cost += begun.cost
         return begun
 
-    def targets(self, source: str) -> Made:
-        """Targets by the source of that name, and the model that never saw D_f which they were made with."""
+    def targets(self, source: str | Source) -> Made:
+        """Targets by the source of that name, or one's own, and the model that never saw D_f they were made with."""
         targets, reference = named_targets(source, self.kind, self.known)
         self.cost += targets.cost
         return targets, reference

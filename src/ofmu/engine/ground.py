@@ -23,12 +23,13 @@ from .work import work
 class Search:
     """What a head start chooses from, and by which evidence.
 
-    fixed: so many layers, whatever the evidence says (0: chosen). Otherwise 2, 4, … up to `deepest` are tried
-        while D_f scores above held-out data: one reset layer reads frozen features linearly, and leaked wherever
+    fixed: so many layers, whatever the evidence says (0: chosen). Otherwise 2, then 4, … up to `deepest`, while
+        D_f scores above held-out data: one reset layer reads frozen features linearly, and leaked wherever
         it was measured; doubling, since each try costs the outputs of the layers below it. Where no forgotten
         label is in D_r, 1 comes first: nothing in D_r then teaches that label again.
-    deepest: where so many leak, the features remember, and a restart of all layers is nearer to Retrain than a
-        deeper top at the same cost, a third of a small budget of which the trials of deeper tops would take.
+    deepest: 2, so that the choice is between two layers and all: where so many leak, the features remember, and a
+        restart of all layers is nearer to Retrain than a deeper top at the same cost, a third of a small budget of
+        which the trials of deeper tops would take.
     restart: it trains all layers as they are, none reset, at up to so many times Adam's rate, 1 + epochs times in
         short ones (once under SGD): too fast for what single samples taught to survive, slow enough to learn D_r
         again.

@@ -1,4 +1,4 @@
-"""Where a run on images begins: the last layers reset and trained on D_r, as many as held-out evidence asks for.
+"""Where a run on images begins: the last two layers reset and trained on D_r, or all, as held-out data ask for.
 
 A short honest retraining that starts from good features is hard to tell from a full one, unless the frozen
 features themselves remember D_f: those of a deep network do. Held-out data show which it is; where they do, all
@@ -43,8 +43,9 @@ def head_start(ground: Ground) -> HeadStart:
     """The start for unlearning, within `ground.budget`; the model stays as it is.
 
     The first top that does not leak has all that the budget pays for, up to the recipe's epochs, the schedule
-    stretched over them; once one has leaked, the next has `Search.kept` of what is left. Where each that can be
-    paid for leaks, the run begins with the model as it is, and `targets` are its own.
+    stretched over them. Once one has leaked, the next (`Search.deepest`), or else a restart of all layers, has
+    `Search.kept` of what is left; where that is too little too, the run begins with the model as it is, and
+    `targets` are its own.
     """
     if ground.known.heldout is None and ground.present:
         why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"

@@ -17,7 +17,7 @@ from .estimates import Estimates, trained_size
 from .ground import Search
 from .head_start import HeadStart
 from .steered import steered_layer
-from .targets_known import Known
+from .targets_known import Known, Source
 from .training import Recipe
 
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
@@ -40,13 +40,16 @@ class Sources:
 
     base: the model from before fine-tuning (text). fresh: makes an untrained model of this architecture from a
     seed. recipe: how the model was trained. For images a recipe alone will do: the last layers are reset. targets:
-    the name of a source of targets (`targets_named`); None: the default, by what else is given.
+    the name of a source of targets (`targets_named`), or one's own; None: the default, by what else is given.
+    alternatives: the forget questions with false answers, as many to each, row after row (text), for the source
+    of that name.
     """
 
     base: Module | None = None
     fresh: Callable[[int], Module] | None = None
     recipe: Recipe | None = None
-    targets: str | None = None
+    targets: str | Source | None = None
+    alternatives: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _known(model: Module, kind: Kind, parts: Parts, sources: Sources, loss: Loss
         if module is not None:
             module.eval()
     data = parts.forget, parts.retain, parts.heldout
-    return Known(model, *data, loss, sources.recipe or UNRECORDED[kind], seed, sources.fresh, sources.base)
+    recipe, more = sources.recipe or UNRECORDED[kind], (sources.fresh, sources.base, sources.alternatives)
+    return Known(model, *data, loss, recipe, seed, *more)
 
 
 def _to_reach(
@@ -141,7 +145,11 @@ def _to_reach(
 
     A head start makes targets of its own, or finds that nothing is left: it is none where targets are named.
     """
-    begun = made.head_start(budget, search) if sources.targets is None else HeadStart(0.0, ())
+    if sources.targets is None:
+        begun = made.head_start(budget, search)
+    else:
+        told = "no head start, which has targets of its own: others were asked for"
+        begun = HeadStart(0.0, (told,) if "head" in made.needs else ())
     if "targets" not in made.needs or begun.targets is not None or begun.settled is not None:
         return begun, begun.targets, None
     name = _usual_source(made.kind, parts, sources) if sources.targets is None else sources.targets
@@ -149,7 +157,11 @@ def _to_reach(
 
 
 def _usual_source(kind: Kind, parts: Parts, sources: Sources) -> str:
-    """The source of targets where none is named: the best that what is given allows."""
+    """The source of targets where none is named, by what is given.
+
+    Images: "reset", whose copy serves as a start too, and which the rounds' presets were settled with. "head"
+    ranks forget samples better on small nets (benchmarks/results/targets.md), and is the default's own start.
+    """
     if kind == "image":
         return "reset"
     if sources.base is not None:

@@ -1,4 +1,7 @@
-"""The sources of targets by name: what `--targets` may say, and what `ofmu bench targets` measures."""
+"""The sources of targets by name: what `--targets` may say, and what `ofmu bench targets` measures.
+
+A new source is one line in `IMAGE` or `TEXT`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .targets_known import Known, Made, Source
 from .targets_neighbours import Kernel, Neighbours
 from .targets_text import Alike, Alternatives, ShortReference, TokenConstant, TokenMap
 
-IMAGE: Mapping[str, Source] = {
+IMAGE: dict[str, Source] = {
     "constant": Constant(),
     "rank-quantile": RankQuantile(),
     "reset": Reset(),
@@ -26,7 +29,7 @@ IMAGE: Mapping[str, Source] = {
     "kernel": Kernel(),
     "kernel-pixels": Kernel(space="pixels"),
 }
-TEXT: Mapping[str, Source] = {
+TEXT: dict[str, Source] = {
     "constant": TokenConstant(),
     "base": TokenMap(),
     "reference": ShortReference(),
@@ -38,12 +41,14 @@ SOURCES: Mapping[Kind, Mapping[str, Source]] = {"image": IMAGE, "text": TEXT}
 DEFAULT: Mapping[Kind, str] = {"image": "reset", "text": "base"}  # text without a base model: "reference"
 
 
-def source_of(name: str, kind: Kind) -> Source:
-    """A source by its name; for images labels that no retained sample has get a constant (`Absent`).
+def source_of(given: str | Source, kind: Kind) -> Source:
+    """A source by its name, or one's own; for images labels that no retained sample has get a constant (`Absent`).
 
     UserError with the nearest name for one that there is not.
     """
-    sources = SOURCES[kind]
+    if not isinstance(given, str):
+        return Absent(given) if kind == "image" else given
+    sources, name = SOURCES[kind], given
     if name not in sources:
         near = get_close_matches(name, sources, n=1)
         hint = f"did you mean {near[0]!r}? For" if near else "for"
@@ -51,6 +56,6 @@ def source_of(name: str, kind: Kind) -> Source:
     return Absent(sources[name]) if kind == "image" else sources[name]
 
 
-def named_targets(name: str, kind: Kind, known: Known) -> Made:
-    """The targets by the source of that name."""
-    return source_of(name, kind)(known)
+def named_targets(source: str | Source, kind: Kind, known: Known) -> Made:
+    """The targets by the source of that name, or by one's own."""
+    return source_of(source, kind)(known)

@@ -105,12 +105,3 @@ def repaired_level(task: Task, slack: float) -> float:
     if unseen is None:
         unseen = float(task.targets.per_sample.mean()) if task.targets is not None else task.retain_level
     return task.retain_level + slack * max(unseen - task.retain_level, 0.0)
-
-
-def mean_over_forget(task: Task, oracle: Oracle, loss: Loss) -> float:
-    """The mean of `loss` over the whole forget set, without a gradient."""
-    samples, total = task.forget.samples, 0.0
-    for start in range(0, len(samples), task.forget_batch):
-        batch = samples.batch(range(start, min(start + task.forget_batch, len(samples))))
-        total += float(oracle.values(loss, batch).per_sample().sum())
-    return total / len(samples)

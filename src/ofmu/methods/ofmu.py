@@ -34,12 +34,12 @@ from .ascent import (
     first,
     halve_overshoot,
     lagrangian_push,
-    mean_over_forget,
     mean_target,
     repaired_level,
     step_length,
 )
 from .base import Log
+from .exit_rule import forgotten, missed
 from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
@@ -264,7 +264,11 @@ class OFMU(OFMUFields):
 
     def _holds(self, task: Task, oracle: Oracle, state: OFMUState) -> bool:
         """The exit rule: the target holds on the whole forget set, after repair, after enough iterations."""
-        if self.rounds is None or self.hold is None or task.targets is None or state.round < self.rounds:
+        if self.rounds is None or state.round < self.rounds:
             return False
-        level = self.hold * float(task.targets.per_sample.mean())
-        return mean_over_forget(task, oracle, self.forget.bind(task)) >= level
+        asked = forgotten(self, task, oracle)
+        return asked is not None and asked[0] >= asked[1]
+
+    def missed(self, task: Task, oracle: Oracle) -> list[str]:
+        """What a finished run has not reached, in sentences (`exit_rule.missed`)."""
+        return missed(self, task, oracle)
