@@ -1,15 +1,18 @@
 """What each part of OFMU's text recipe does, on the demo's one-minute Llama: python benchmarks/text_ablation.py.
 
 Every seed trains an original and a retrained model (about a minute of one core), then runs each variant (ten
-seconds each) with the budget of one retraining. Prints a table of means ± standard deviations over seeds.
+seconds each) with the budget of one retraining. Prints a table of means ± standard deviations over seeds; --json
+FILE keeps every seed's numbers as they come, and what is there already is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,12 +24,15 @@ from ofmu.benchmarks.experiment import Budget, Run, run_method
 from ofmu.benchmarks.study import Cell
 from ofmu.benchmarks.text_scores import TextParts, text_parts, text_rows, view_text
 from ofmu.benchmarks.token_pass import token_scores
+from ofmu.core.schedule import Relative
+from ofmu.core.similarity import Hinge
 from ofmu.data.encode import TextSamples
 from ofmu.data.people import people
 from ofmu.engine.prepare import UNIT, Parts, Sources, prepare
 from ofmu.losses import Bounded, Plausible
 from ofmu.methods import OFMU, default_rate
 from ofmu.report.model import ORIGINAL, RETRAIN
+from ofmu.report.scores import write_text
 
 TEXT = OFMU.text(default_rate("text", 160))
 MATCHED = OFMU.matched(default_rate("text", 160))
@@ -46,6 +52,36 @@ VARIANTS: Mapping[str, OFMU] = {
     "matched − sharpened": replace(MATCHED, forget=_forget(True, False)),
     "matched − neutral": replace(MATCHED, neutral=0.0),
     "matched − two-sided + projected": replace(MATCHED, forget=_forget(False, True), project=True),
+    # one default at a time
+    "bound alone": replace(TEXT, forget=Bounded("token")),
+    "bound by sample": replace(TEXT, forget=Bounded("sample")),
+    "no gate": replace(TEXT, forget=Plausible(Bounded("token", gate=False))),
+    "alternatives weigh .1": replace(TEXT, forget=Plausible(Bounded("token"), 0.1)),
+    "alternatives weigh 1": replace(TEXT, forget=Plausible(Bounded("token"), 1.0)),
+    "2 ascents": replace(TEXT, inner_steps=2),
+    "16 ascents": replace(TEXT, inner_steps=16),
+    "raw steps": replace(TEXT, scaling="raw", rate=0.01),
+    "ascent rate .2": replace(TEXT, rate=0.2),
+    "ascent rate 1": replace(TEXT, rate=1.0),
+    "never halved": replace(TEXT, overshoot=None),
+    "hold .75": replace(TEXT, hold=0.75),
+    "hold .95": replace(TEXT, hold=0.95),
+    "unclipped": replace(TEXT, outer=replace(TEXT.outer, clip=None)),
+    "half the rate": replace(TEXT, outer=replace(TEXT.outer, lr=TEXT.outer.lr / 2)),
+    "twice the rate": replace(TEXT, outer=replace(TEXT.outer, lr=2 * TEXT.outer.lr)),
+    "1 repair": replace(TEXT, repair=(1, 1)),
+    "at most 32 repairs": replace(TEXT, repair=(1, 32)),
+    "slack .03": replace(TEXT, slack=0.03),
+    "repair judged over batches": replace(TEXT, memory=0.5),
+    "3 rounds at least": replace(TEXT, rounds=3),
+    # what decorrelates, at equal cost
+    "text + cosine .1": replace(TEXT, beta=0.1),
+    "text + cosine .5": replace(TEXT, beta=0.5),
+    "text + hinge .5": replace(TEXT, beta=0.5, similarity=Hinge()),
+    "text + penalty": replace(TEXT, penalty=Relative()),
+    "text + cosine .1 + penalty": replace(TEXT, beta=0.1, penalty=Relative()),
+    "text + projected": replace(TEXT, project=True),
+    "text + neutral + projected": replace(TEXT, neutral=1.0, project=True),
 }
 COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {  # measure -> heading, how one number is printed
     "nll": ("forget NLL / Retrain", "{:.2f}".format),
@@ -62,24 +98,29 @@ Measures = Mapping[str, float]
 
 
 def measured(
-    seed: int, names: Sequence[str], neutral_batch: int, note: Callable[[str], None]
-) -> dict[str, Measures]:
-    """The measures of each variant, and of Original and Retrain, on one seed's people."""
+    seed: int,
+    names: Sequence[str],
+    neutral_batch: int,
+    note: Callable[[str], None],
+    keep: Callable[[str, Measures], None],
+    known: Collection[str],
+) -> None:
+    """Keep the measures of each variant, and of Original and Retrain, on one seed's people; not those `known`."""
     world, encoder = people(seed, forget=2, retain=6), demo_encoder()
     parts = text_parts(world.forget, world.retain, world.unseen, encoder)
     learned = {ORIGINAL: world.retain + world.forget, RETRAIN: world.retain}
     models = {name: reference(name, learned[name], encoder, seed, Cell(seed)) for name in SEEDS}
-    found = {name: _measures(model, models[RETRAIN], parts) for name, model in models.items()}
+    for name, model in models.items():
+        keep(name, _measures(model, models[RETRAIN], parts))
     data = Parts(parts.forget, parts.retain, TextSamples(world.heldout, encoder))
-    for name in names:
+    for name in (name for name in names if name not in known):
         method = VARIANTS[name]
         prepared = prepare(models[ORIGINAL], "text", data, method, Sources(fresh=fresh, recipe=RECIPE), seed)
         prepared.task.neutral_batch = neutral_batch
         run = run_method(models[ORIGINAL], prepared, data, method, Budget(RECIPE.epochs * len(parts.retain)))
         assert prepared.task.targets is not None
-        found[name] = _measures(run.model, models[RETRAIN], parts, prepared.task.targets.per_sample.numpy(), run)
+        keep(name, _measures(run.model, models[RETRAIN], parts, prepared.task.targets.per_sample.numpy(), run))
         note(f"seed {seed}: {name}: {run.ended}")
-    return found
 
 
 def _measures(
@@ -126,15 +167,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--neutral-batch", type=int, default=4, help="held-out rows in each outer step")
+    parser.add_argument("--json", type=Path, help="where every seed's numbers are kept; what is there is not run")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    found: dict[str, list[Measures]] = {}
+    file: Path | None = options.json
+    kept = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else {}
     for seed in options.seeds:
-        made = measured(seed, options.variants, options.neutral_batch, lambda line: print(line, file=sys.stderr))
-        for name, measures in made.items():
-            found.setdefault(name, []).append(measures)
-    print(table(found))
+        known: dict[str, Measures] = kept.setdefault(str(seed), {})
+
+        def keep(name: str, measures: Measures, known: dict[str, Measures] = known) -> None:
+            known[name] = measures
+            if file is not None:
+                write_text(file, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+        if not known.keys() >= {*options.variants, ORIGINAL, RETRAIN}:
+            note = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+            measured(seed, options.variants, options.neutral_batch, note, keep, list(known))
+    rows = [*options.variants, ORIGINAL, RETRAIN]
+    print(table({name: [kept[str(seed)][name] for seed in options.seeds] for name in rows}))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Estimates:
         return begun
 
     def targets(self, source: str | Source) -> Made:
-        """Targets by the source of that name, or one's own, and the model that never saw D_f they were made with."""
+        """Targets by the source of that name, or one's own, and the model without D_f that they were made with."""
         targets, reference = named_targets(source, self.kind, self.known)
         self.cost += targets.cost
         return targets, reference
