@@ -73,7 +73,7 @@ def run_choice(choice: Choice, original: Module, request: ImageRequest, seed: in
             rate=how.rate,
             frozen=how.frozen,
         )
-    batch = None if choice.name in ("ofmu", "ofmu-safeguarded") else request.recipe.batch
+    batch = None if choice.name in ("ofmu", "ofmu-safeguarded", "ofmu-both") else request.recipe.batch
     sources = Sources(recipe=request.recipe)
     with Meter() as meter:  # a head start is most of what its method does
         prepared = prepare(

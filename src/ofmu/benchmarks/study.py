@@ -21,6 +21,7 @@ NAMES = {  # a method's name in tables
     "ofmu": "OFMU",
     "ofmu-matched": "OFMU, matched",
     "ofmu-safeguarded": "OFMU, rounds only",
+    "ofmu-both": "OFMU, both terms",
     "ofmu-paper": "OFMU as printed",
     "finetune": "FineTune",
     "gradascent": "GradAscent",

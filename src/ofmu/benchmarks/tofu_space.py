@@ -18,6 +18,7 @@ RATES = ("descent.lr", "outer.lr")
 KNOBS: Mapping[str, str | None] = {  # method -> its main setting besides the learning rate
     "ofmu": "rate",  # of the ascent, beside the repair's
     "ofmu-matched": "rate",
+    "ofmu-both": "rate",
     "ofmu-paper": "rate",
     "finetune": None,
     "gradascent": None,

@@ -103,7 +103,8 @@ class UnlearnOptions:
         str,
         Parameter(
             group=HOW,
-            help="ofmu, ofmu-paper, finetune, gradascent, graddiff, graddiff-bounded (stops at the unseen level), "
+            help="ofmu, ofmu-both (both of the paper's terms, safeguarded), ofmu-paper (as printed), "
+            "finetune, gradascent, graddiff, graddiff-bounded (stops at the unseen level), "
             "kl, npo, simnpo; text: ofmu-matched (ofmu with three more terms, on trial), idkdpo (prefers "
             "refusals), undial (self-distillation), rmu (misdirects a layer); images: neggrad-plus, randomlabel, "
             "salun (random labels, salient weights), scrub, ssd and iu "

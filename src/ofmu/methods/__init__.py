@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
+from ..core.schedule import Relative
 from ..losses import NLL, NPO, Ascend, Bounded, KLToReference, SimNPO
 from ..objectives import Anchor, IdkDPO, Misdirect, Undial
 from ..tasks import Kind
@@ -62,6 +64,12 @@ def _matched(kind: Kind, lr: float | None, width: int | None) -> Method:
 def _ofmu_safeguarded(kind: Kind, lr: float | None, width: int | None) -> Method:
     _only_images("ofmu-safeguarded", kind)
     return OFMU.safeguarded(lr or default_rate(kind, width))
+
+
+def _ofmu_both(kind: Kind, lr: float | None, width: int | None) -> Method:
+    if kind == "image":
+        return replace(OFMU(), outer=Descent("sgd", lr or 0.3, clip=0.3))
+    return replace(OFMU.text(lr or default_rate(kind, width)), beta=0.1, penalty=Relative())
 
 
 def _fine_tune(kind: Kind, lr: float | None, width: int | None) -> Method:
@@ -173,6 +181,7 @@ METHODS: dict[str, Callable[[Kind, float | None, int | None], Method]] = {
     "ofmu": _ofmu,
     "ofmu-matched": _matched,
     "ofmu-safeguarded": _ofmu_safeguarded,
+    "ofmu-both": _ofmu_both,  # both of the paper's terms, with the safeguards
     "ofmu-paper": lambda kind, lr, width: OFMU.paper(outer_lr=lr or 1e-2),
     "finetune": _fine_tune,
     "gradascent": _grad_ascent,

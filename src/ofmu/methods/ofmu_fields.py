@@ -43,8 +43,13 @@ class OFMUState:
 class OFMUFields:
     """OFMU's hyper-parameters; each safeguard is a field, and says why it is there.
 
+    The values below are those of `ofmu-both` on images: both of the paper's terms at a tenth of the gradients they
+    stand beside, ascents of a hundredth of ‖θ₀‖, a long raw repair. They were settled on digits; what the terms are
+    worth there is in benchmarks/results/digits-terms.md. No default is made of them alone: see `image` and `text`.
+
     forget: what is ascended. Bounded at the unseen level, Φ has a maximum (cross-entropy has none, and its
         saturation passes for stationarity: a destroyed model).
+    retain: what the outer loop descends, the task's own loss.
     beta, balanced: weight of the similarity. Balanced, β is relative: d = g_f − β (‖g_f‖/‖∇Sim‖) ∇Sim, since near
         a minimum ‖∇cos‖ is hundreds of times ‖g_f‖.
     similarity: Sim (`ofmu.core.similarity`), the printed cosine unless said otherwise.
@@ -170,8 +175,8 @@ class OFMUFields:
         A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
         the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`), then at most four of repair, leave
         the harm to neither; so short a repair need not end repaired, so the exit asks that it did (`settled`).
-        β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. `lr` is the outer
-        AdamW's.
+        β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. Exit and repair go
+        by the fields' `hold`, `slack`, `memory` and `rounds`. `lr` is the outer AdamW's.
         """
         return cls(
             beta=0.0,

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from ...core import vectors
 from ...core.inner import inner, penalty_gradient
 from ...core.oracle import Products, Scheme, TorchOracle
-from ...core.schedule import Relative
 from ...engine.loop import unlearn
 from ...losses import NLL
-from ...methods import OFMU, Descent, Scalarised
+from ...methods import OFMU, Descent, Scalarised, build_method
 from ...tasks import Method
 from .workloads import Workload
 
@@ -103,7 +102,8 @@ def recipes(w: Workload) -> dict[str, OFMU]:
     Five outer steps each, so that their work is known; of images, the rounds after the head start.
     """
     runs = OFMU.text(1e-4) if w.kind == "text" else OFMU.safeguarded(1e-4)
-    both = replace(runs, beta=0.1, penalty=Relative()) if w.kind == "text" else OFMU()
+    both = build_method("ofmu-both", w.kind, lr=1e-4 if w.kind == "text" else None)
+    assert isinstance(both, OFMU)
     return {"as it runs": _five(runs), "with both terms": _five(both)}
 
 
