@@ -44,7 +44,7 @@ class OFMUFields:
     """OFMU's hyper-parameters; each safeguard is a field, and says why it is there.
 
     The values below are those of `ofmu-both` on images: both of the paper's terms at a tenth of the gradients they
-    stand beside, ascents of a hundredth of ‖θ₀‖, a long raw repair. They were settled on digits; what the terms are
+    stand beside, ascents of a hundredth of ‖θ₀‖, a long raw repair. They were settled on digits; what terms are
     worth there is in benchmarks/results/digits-terms.md. No default is made of them alone: see `image` and `text`.
 
     forget: what is ascended. Bounded at the unseen level, Φ has a maximum (cross-entropy has none, and its
