@@ -27,7 +27,7 @@ from ofmu.benchmarks.accuracy.problems import DOUBLE, IMAGES, NETS, double, mlp,
 from ofmu.core import vectors
 from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
-from ofmu.core.differences import Steps
+from ofmu.core.differences import GOOD, Steps
 from ofmu.core.inner import inner, penalty_gradient
 from ofmu.core.kinks import Held, kinks
 from ofmu.core.oracle import TorchOracle
@@ -298,7 +298,7 @@ def test_a_trial_decides_between_forward_and_central_and_finds_the_best_step(noi
         found = steps.difference(field, v, at, "x", scheme="auto")
     assert field.calls - before == (1 if forward else 2)  # warm: no probe
     _, change, off = steps.tried["x"]
-    assert (off <= 8e-4) == forward
+    assert (off <= GOOD) == forward
     assert error(found, expected) < (2 * off if forward else 1e-3)
     if forward:
         # with noise σ in both gradients and ε v the step: ε² = 2√2 σ / (bend ‖v²‖/√n), the change 2ε‖v‖/‖g‖
