@@ -23,6 +23,7 @@ from .tofu_given import kept_top
 from .tofu_setting import Setting
 
 SEEDS = {ORIGINAL: 0, RETRAIN: 777}
+SECOND = 5000  # added to a seed: the second Retrain's
 
 
 @dataclass(frozen=True)

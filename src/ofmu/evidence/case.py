@@ -109,7 +109,10 @@ def looked(case: Case, what: str, look: Callable[[Module], T]) -> tuple[T, list[
         return look(module) if case.memory is None else case.memory.once(what, module, look)
 
     gold = [other(each) for each in case.retrains]
-    return look(case.model), gold, None if case.original is None else other(case.original)
+    if case.original is None:
+        return look(case.model), gold, None
+    before = other(case.original)
+    return before if case.model is case.original else look(case.model), gold, before
 
 
 def ask(case: Case, finding: Finding, scores: Callable[[Module], Pair]) -> Finding:

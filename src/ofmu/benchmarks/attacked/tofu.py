@@ -62,10 +62,11 @@ def tofu_rows(
     key = {"original": original.key, "gold": [each.key for each in retrained[:gold]]}
 
     def rows(name: str, model: Module, own: str) -> list[Row]:
-        found = {**key, "attacked": own}
+        found, title = {**key, "attacked": own}, f"{setting.task}, {name}"
+        if name == ORIGINAL:  # it is the model of both cases already
+            return attacked(case, groups, store, found, title, say, {"relearn": upper})
         plain = replace(case, model=setting.halves.whole(model) if setting.through_top else model)
-        trained = {"relearn": replace(upper, model=model)}
-        return attacked(plain, groups, store, found, f"{setting.task}, {name}", say, trained)
+        return attacked(plain, groups, store, found, title, say, {"relearn": replace(upper, model=model)})
 
     return {name: rows(name, *each) for name, each in models.items()}
 

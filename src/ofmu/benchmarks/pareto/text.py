@@ -12,7 +12,7 @@ from ...tasks import Method
 from ..study import titled
 from ..tofu_choice import Choice, smoke_setting, tofu_setting
 from ..tofu_models import ONE_MINUTE
-from ..tofu_references import Reference, reference
+from ..tofu_references import SECOND, Reference, reference
 from ..tofu_rows import missing_rows, score_rows
 from ..tofu_runs import seen_reference, seen_run, unlearned
 from ..tofu_seen import Seen
@@ -31,7 +31,6 @@ QUALITIES = (
     Quality("ks_p", "KS p of the truth ratios", (FLOOR, ORIGINAL)),
 )
 METHODS = ("ofmu", "simnpo", "npo", "graddiff-bounded", "graddiff", "undial")
-SECOND = 5000  # added to a seed: the second Retrain's
 OURS = "ofmu"
 
 

@@ -26,6 +26,7 @@ from ...report.model import FLOOR, ORIGINAL, RETRAIN
 from ...tasks import Kind, Samples
 from ..study import Spent
 from ..text_scores import false_answers
+from ..tofu_references import SECOND
 from ..tofu_references import reference as text_reference
 from ..tofu_setting import Setting as TextSetting
 from ..vision.cell import split_of
@@ -34,7 +35,6 @@ from ..vision.references import SEEDS, Workshop, reference
 from .measure import Estimate
 
 CODE = 1  # raised whenever what a source computes changes, so that older estimates are not taken from the store
-SECOND = 5000  # added to a seed: the second Retrain's
 
 
 @dataclass(frozen=True)
