@@ -14,6 +14,7 @@ from ofmu.attacks import svc_attack
 from ofmu.methods.dampening import dampening
 from ofmu.methods.saliency import saliency_mask
 from ofmu.methods.scrub import ImitateLoss
+from ofmu.metrics import klom
 from ofmu.tasks import TensorSamples
 
 SSD_LEFT = [
@@ -77,6 +78,40 @@ def test_the_distillation_loss_of_scrub():
     rows = TensorSamples(torch.zeros(6, 1), torch.zeros(6, dtype=torch.int64), list("abcdef"))
     terms = ImitateLoss(Says(51), 1.0, 0.0)(Says(50), rows.batch(range(6)))
     assert float(terms.values.mean()) == pytest.approx(2.309860638188685, rel=1e-9)
+
+
+class Fixed(torch.nn.Module):
+    """A model of given logits."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.tensor(logits, dtype=torch.float64)
+
+    def forward(self, _):
+        return self.logits
+
+
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "expected"),
+    [
+        (0.001, 0.99, [0.23913757399837907, 0.9920296741180036]),
+        (0.5, 1.0, [0.3610064505539123, 1.0550700337552268]),
+    ],
+)
+def test_the_loss_of_scrub_on_retained_samples(alpha, gamma, expected):
+    """α KL(teacher ‖ student) + γ cross-entropy, worked out without torch."""
+    rows = TensorSamples(torch.zeros(2, 1), torch.tensor([0, 2]), ["a", "b"])
+    student, teacher = [[2.0, -1.0, 0.5], [0.1, 0.2, 0.3]], [[1.0, 0.0, -0.5], [0.4, -0.2, 1.1]]
+    terms = ImitateLoss(Fixed(teacher), alpha, gamma)(Fixed(student), rows.batch([0, 1]))
+    assert terms.values.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_klom_on_stored_margins():
+    """Two samples, five unlearned and four retrained models; counted and summed without numpy."""
+    ours = [[-1.0, 0.5], [0.2, 0.7], [1.1, 0.4], [2.5, 3.0], [0.9, 0.6]]
+    gold = [[2.0, 0.45], [3.5, 0.55], [2.9, 0.61], [4.0, 0.52]]
+    assert klom(ours, gold).values.tolist() == pytest.approx([10.126631103850338, 0.5697171415941824], rel=1e-12)
+    assert klom(gold, ours).values.tolist() == pytest.approx([9.903487552536127, 3.6888794541139363], rel=1e-12)
 
 
 def test_pcgrad_but_for_its_mean_and_mgda():
