@@ -197,8 +197,8 @@ class OFMUFields:
         β = 0 and no stationarity term by measurement: at equal cost the cosine spends the budget before the
         answers are forgotten, and keeps less; the penalty changes nothing. Steps of half of Adam's length: shorter
         ones spend the budget, longer ones end farther off. `hold`: what is left below τ costs more than it brings;
-        `slack`, `repair`: one step or a laxer level loses kept answers, more than 8 were never needed. Each value's
-        row is in benchmarks/results/ofmu-text-ablation.md. `lr` is the outer AdamW's.
+        `slack`, `repair`: one step or a laxer level loses kept answers, more than 8 were never needed. A row for
+        each is in benchmarks/results/ofmu-text-ablation.md. `lr` is the outer AdamW's.
         """
         return cls(
             forget=Plausible(Bounded("token", gate=True)),
