@@ -203,7 +203,10 @@ def main() -> None:
         title, about, found = (tofu if options.on == "tofu" else vision)(options, store)
     except UserError as error:
         parser.error(str(error))
-    say(f"wrote {write_sections(options.out, options.on, section(title, command, made, about, found))}")
+    if options.attacks:  # a section of its own beside that of other groups
+        title = f"{title}: {', '.join(options.attacks)}"
+    name = " ".join([options.on, *options.attacks])
+    say(f"wrote {write_sections(options.out, name, section(title, command, made, about, found))}")
 
 
 def _shown(words: list[str]) -> list[str]:
