@@ -30,6 +30,7 @@ from ofmu.benchmarks.vision.references import Workshop, reference
 from ofmu.benchmarks.vision.runs import request_of
 from ofmu.benchmarks.vision.setting import setting_of
 from ofmu.benchmarks.vision.split import TUNING, development_request
+from ofmu.core.schedule import Relative
 from ofmu.data.forget_request import ForgetRequest, parse_forget
 from ofmu.engine.ground import Search
 from ofmu.engine.prepare import Sources, prepare
@@ -51,6 +52,36 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "all samples in every epoch": (OFMU.image(LR), Search(hardest=1.0)),
     "restart at twice the rate": (OFMU.image(LR), Search(restart=2.0)),
     "restart at four times the rate": (OFMU.image(LR), Search(restart=4.0)),
+    "restart at three times the rate, however short": (OFMU.image(LR), Search(restart=3.0, shortest=0.0)),
+    "seven tenths in later epochs": (OFMU.image(LR), Search(hardest=0.7)),
+    "tested at the end alone": (OFMU.image(LR), Search(looks=())),
+    "test at level .05": (OFMU.image(LR), Search(level=0.05)),
+    "128 samples compared": (OFMU.image(LR), Search(compared=128)),
+    "a third of what is left to the next top": (OFMU.image(LR), Search(kept=0.3)),
+}
+ROUNDS = OFMU.safeguarded(LR)
+ARMS |= {  # the rounds alone ("rounds only"), with one of their defaults changed
+    name: (method, Search())
+    for name, method in {
+        "rounds: hold .7": replace(ROUNDS, hold=0.7),
+        "rounds: hold .99": replace(ROUNDS, hold=0.99),
+        "rounds: no slack": replace(ROUNDS, slack=0.0),
+        "rounds: slack .2": replace(ROUNDS, slack=0.2),
+        "rounds: repair judged by the batch": replace(ROUNDS, memory=0.0),
+        "rounds: 1 at least": replace(ROUNDS, rounds=1),
+        "rounds: repair of 1": replace(ROUNDS, repair=(1, 1)),
+        "rounds: repair of up to 16": replace(ROUNDS, repair=(1, 16)),
+        "rounds: 5 ascents": replace(ROUNDS, inner_steps=5),
+        "rounds: raw ascents": replace(ROUNDS, scaling="raw", rate=0.01),
+        "rounds: a third of the ascent's rate": replace(ROUNDS, rate=0.3),
+        "rounds: twice the ascent's rate": replace(ROUNDS, rate=2.0),
+        "rounds: end without being repaired": replace(ROUNDS, settled=False),
+        "rounds: a third of the rate": OFMU.safeguarded(LR / 3),
+        "rounds: three times the rate": OFMU.safeguarded(3 * LR),
+        "rounds: from the original": replace(ROUNDS, start="original"),
+        "rounds: cosine .1": replace(ROUNDS, beta=0.1),
+        "rounds: penalty": replace(ROUNDS, penalty=Relative()),
+    }.items()
 }
 OTHERS = {"rounds only": "ofmu-safeguarded", "Head 2": "head-2", "Re-init 2": "reinit-2", "NPO": "npo"}
 
@@ -153,7 +184,8 @@ def main() -> None:
     parser.add_argument("--forget", nargs="+", default=["random:0.1", "class"])
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.05, 0.1, 0.3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--arms", nargs="+", default=[*ARMS, *OTHERS], help=", ".join([*ARMS, *OTHERS]))
+    usual = [*(name for name in ARMS if not name.startswith("rounds: ")), *OTHERS]
+    parser.add_argument("--arms", nargs="+", default=usual, help=", ".join([*ARMS, *OTHERS]))
     parser.add_argument("--development", action="store_true")
     parser.add_argument("--floor", action="store_true", help="train a second Retrain too")
     parser.add_argument("--out", type=Path, default=None)
