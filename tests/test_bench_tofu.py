@@ -487,7 +487,7 @@ def test_the_winner_is_told_apart_seed_by_seed():
 def test_methods_by_name():
     assert method_names("ofmu, npo") == ("ofmu", "npo")
     assert method_names("all") == every_method()
-    assert len(every_method()) == 15
+    assert len(every_method()) == 16
     for text, match in (("npoo", "did you mean npo"), ("npo,npo", "each method once"), ("", "each method once")):
         with pytest.raises(UserError, match=match):
             method_names(text)
