@@ -110,6 +110,7 @@ def test_an_out_that_is_there(world, tmp_path, capsys):
         (("--budget", "much"), "a share of retraining such as 5%"),
         (("--budget", "nan"), "--budget: found nan"),
         (("--lr", "0"), "--lr: found 0"),
+        (("--seed", "-1"), "--seed: found -1"),
         (("--steps", "0"), "--steps: found 0"),
         (("--steps", "many"), "--steps"),
         (("--trainable", "half"), "full, top:K"),

@@ -1,14 +1,22 @@
-"""What a run has not reached, on problems where it is known; and what a budget in per cent is."""
+"""What a run has not reached, on problems where it is known; numbers that a command is given or must not show."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
+from ofmu.cli import attack
+from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.budget import budget_of, samples_allowed
+from ofmu.cli.train import train
+from ofmu.cli.train_options import TrainOptions
 from ofmu.core.oracle import TorchOracle
+from ofmu.engine.prepare import Parts
 from ofmu.engine.provenance import Provenance
 from ofmu.engine.training import Recipe
+from ofmu.errors import UserError
+from ofmu.evidence.case import Case
+from ofmu.evidence.relearning import relearning
 from ofmu.losses import NLL, Bounded, class_nll
 from ofmu.methods import OFMU
 from ofmu.methods.exit_rule import LOST, mean_over
@@ -84,3 +92,32 @@ def test_a_share_is_one_of_the_recipes_epochs_on_the_retain_set():
     assert samples_allowed(2, "text", 3000, known) == 32
     assert samples_allowed(None, "image", 3000, known) == pytest.approx(100 * 256)  # at least so much
     assert samples_allowed(None, "image", 10**6, known) == pytest.approx(0.4 * 20 * 10**6)
+
+
+def test_the_page_of_an_attack_does_not_print_the_value_that_picks_the_rows():
+    options = AttackOptions(model="m", forget_where="person=Petra Mondragor")
+    assert "Petra" not in attack._command(attack._without_names(options))
+    assert attack._without_names(options).forget_where == "person=…"
+    assert attack._without_names(AttackOptions(model="m")).forget_where is None
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"epochs": float("nan")}, "--epochs: found nan"),
+        ({"epochs": -1.0}, "--epochs: found -1"),
+        ({"lr": 0.0}, "--lr: found 0"),
+        ({"batch": 0}, "--batch: found 0"),
+        ({"seed": -3}, "--seed: found -3"),
+        ({"checkpoint_every": 0}, "--checkpoint-every: found 0"),
+    ],
+)
+def test_training_refuses_numbers_that_cannot_be_before_it_loads_anything(given, found):
+    with pytest.raises(UserError, match=found):
+        train(TrainOptions(model="cnn", data="nowhere", out="nowhere/out", **given))
+
+
+def test_relearning_with_too_few_unseen_rows_is_not_tested_and_says_so():
+    case = Case("image", net(0), Parts(images(20, 1), images(20, 2), images(6, 3)), (net(1),), net(2))
+    found = relearning(case, "unrelated", 2)  # half of the six are trained on
+    assert found.missing == "too few rows to train on some and ask for others"

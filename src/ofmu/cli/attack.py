@@ -150,7 +150,11 @@ def _like(loaded: LoadedModel, place: str, name: str) -> Module:
 
 
 def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
-    out, task = Path(str(options.out)), Path(options.forget or str(options.data)).stem
+    out, task, shown = (
+        Path(str(options.out)),
+        Path(options.forget or str(options.data)).stem,
+        _without_names(options),
+    )
     out.mkdir(parents=True, exist_ok=True)
     scores = rows(task, NAME, options.seed, evidence)
     write_scores(out / "evidence.json", scores, {"evidence": plain(evidence, outcomes)})
@@ -166,8 +170,8 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
         evidence.verdict,
         [TaskSection(task, evidence.rows, scores)],
         environment(),
-        _command(options),
-        config=json.dumps(asdict(options), indent=1, ensure_ascii=False),
+        _command(shown),
+        config=json.dumps(asdict(shown), indent=1, ensure_ascii=False),
         evidence=section(evidence, outcomes),
     )
     try:
@@ -175,6 +179,12 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
     except UserError as error:
         note(f"report.html is left out: {error}")
     note(f"{out}: evidence.json, report.html")
+
+
+def _without_names(options: AttackOptions) -> AttackOptions:
+    """The options as a page may print them: a value that picks the forgotten rows, such as a name, is left out."""
+    where = options.forget_where
+    return options if where is None else replace(options, forget_where=f"{where.split('=')[0]}=…")
 
 
 def _command(options: AttackOptions) -> str:

@@ -29,5 +29,5 @@ def finish(result: Result, options: UnlearnOptions, processes: Processes) -> int
             print(f"Gate {outcome.words}")
         print(f"{options.out}: {', '.join(result.written)}")
     if result.missed:
-        NOTES.print(f"Not reached: {'; '.join(result.missed)}. A larger --budget may help.", markup=False)
+        NOTES.print(f"Not reached: {'; '.join(result.missed)}. More --budget (or --steps) may help.", markup=False)
     return code

@@ -47,6 +47,8 @@ def check_numbers(options: UnlearnOptions) -> None:
     budget_of(options.budget)
     if options.lr is not None and not options.lr > 0:
         raise UserError(f"--lr: found {options.lr}, expected a number above 0")
+    if options.seed < 0:
+        raise UserError(f"--seed: found {options.seed}, expected 0 or more")
     for name, count in (
         ("--steps", options.steps),
         ("--checkpoint-every", options.checkpoint_every),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,10 +46,21 @@ class Start:
     init: str
 
 
+def _check_numbers(options: TrainOptions) -> None:
+    """UserError for numbers that cannot be, before anything is loaded."""
+    for name, value in (("--epochs", options.epochs), ("--lr", options.lr)):
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{name}: found {value:g}, expected a number above 0")
+    for name, count in (("--batch", options.batch), ("--checkpoint-every", options.checkpoint_every)):
+        if count is not None and count < 1:
+            raise UserError(f"{name}: found {count}, expected at least 1")
+    if options.seed < 0:
+        raise UserError(f"--seed: found {options.seed}, expected 0 or more")
+
+
 def train(options: TrainOptions) -> int:
     """Train and save; see `TrainOptions`."""
-    if options.checkpoint_every < 1:
-        raise UserError(f"--checkpoint-every: found {options.checkpoint_every}, expected at least 1")
+    _check_numbers(options)
     with (
         patient_signals() as pending,
         Output(Path(options.out), overwrite=options.overwrite, resume=options.resume) as out,

@@ -48,11 +48,11 @@ class TrainOptions:
     ] = 2048
     epochs: Annotated[
         float | None,
-        Parameter(group=HOW, help="Passes over the data. Default: 50 images, 28 tiny-llama, 10 pretrained text."),
+        Parameter(group=HOW, help="Passes over the data. Default: 50 images, 18 tiny-llama, 10 pretrained text."),
     ] = None
     lr: Annotated[
         float | None,
-        Parameter(group=HOW, help="Learning rate. Default: 2e-3 images, 4e-3 tiny-llama, 3e-4 pretrained text."),
+        Parameter(group=HOW, help="Learning rate. Default: 2e-3 images, 2.5e-3 tiny-llama, 3e-4 pretrained text."),
     ] = None
     batch: Annotated[int | None, Parameter(group=HOW, help="Rows a batch. Default: 64 images, 8 texts.")] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of weights and of the order of rows.")] = 0

@@ -153,6 +153,8 @@ def _records_or_none(samples: Samples) -> list[Record]:
 def _reworded(case: Case, finding: Finding, change, forget: Samples) -> Finding:  # type: ignore[no-untyped-def]
     if case.encoder is None:
         return replace(finding, missing="the model has no text encoder")
+    if len(forget) < 2:
+        return replace(finding, missing=f"found {len(forget)} rows to ask for, expected at least 2")
     try:
         parts = [
             TextSamples([change(record) for record in records_of(part)], case.encoder)

@@ -89,7 +89,7 @@ def relearning(case: Case, on: On, steps: int | None = None, unrelated: Samples 
     elif on == "unrelated":
         rows, heldout = (unrelated, heldout) if unrelated is not None else halves(heldout, case.seed)
     finding = Finding(f"relearn-{on}", "recovery", QUESTIONS[on])
-    if len(rows) < 1 or len(asked) < 2 or len(heldout) < 2:
+    if len(rows) < 1 or len(asked) < 2 or len(heldout) < 4:
         return replace(finding, missing="too few rows to train on some and ask for others")
     inner, count = case.with_rows(asked, heldout), STEPS[case.kind] if steps is None else steps
     try:
