@@ -213,7 +213,7 @@ def test_only_the_rivals_are_tuned(ground, monkeypatch):
     monkeypatch.setattr("ofmu.benchmarks.pareto.images.tuned_choices", tuned)
     ground.choices, ground.trials = parse_choices(["npo", "ofmu"]), 4
     assert [choice.title for choice in ground._choices(0.2)] == ["changed", "OFMU"]
-    assert asked == [(0.2, ["npo"], 4, 1)]
+    assert asked == [(0.2, ["npo"], 4, range(1))]
 
 
 @pytest.mark.parametrize(

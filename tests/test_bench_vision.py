@@ -157,10 +157,10 @@ def test_tuning_of_a_class_forgets_one_that_is_not_reported(data, shop, tmp_path
     asked, ground = [], SimpleNamespace(score=lambda choice: Tried(1.0))
     monkeypatch.setattr(tuned, "development", lambda shop, moved, task: asked.append(moved) or ground)
     few = replace(shop, data=replace(data, classes=("a", "b", "c")))
-    tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, 2)
+    tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, range(2))
     assert [str(one) for one in asked] == ["class:2"]
     with pytest.raises(UserError, match="3 classes and 5 seeds"):
-        tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, 5)
+        tuned.tuned_choices(few, CLASS, "t", parse_choices(["finetune"]), 2, tmp_path, range(5))
 
 
 def test_a_subclass_is_tuned_on_a_class_half_way_round_the_fine_ones(data):
@@ -280,7 +280,7 @@ def test_klom_is_zero_for_copies_of_the_retrains_and_large_for_others():
     gold = {name: [np.random.RandomState(i).randn(40) for i in range(6)] for name in ensembles.PARTS}
     far = {name: [values + 50 for values in found] for name, found in gold.items()}
     some = {name: [np.where(np.arange(40) < 4, v + 50, v) for v in found] for name, found in gold.items()}
-    same, moved, tail = (ensembles.rows_of("t", "A", ours, gold) for ours in (gold, far, some))
+    same, moved, tail = (ensembles.rows_of("t", "A", ours, gold, 0) for ours in (gold, far, some))
     names = [f"KLoM {part}{end}" for part in ("forget", "test", "retain") for end in ("", " p95")]
     assert [(row.metric, row.value, row.n) for row in same] == [(name, 0, 40) for name in names]
     assert all(row.value > 5 for row in moved)
@@ -345,7 +345,7 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
 
     monkeypatch.setattr(tuned.Development, "score", score)
     choices = parse_choices(["finetune", "ofmu-paper:lazy=0"][:1])
-    (found,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, 5)
+    (found,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, range(5))
     assert len(found.trials) == len(asked) == 4
     assert asked[0][1] == 1e-3  # trial 0 is the preset
     assert {seed for seed, *_ in asked} == {TUNING}
@@ -354,10 +354,10 @@ def test_tuning_picks_the_best_trial_on_the_development_part_and_is_read_back(sh
     best = min((rate for _, rate, _ in asked), key=lambda rate: abs(rate - 3e-3))
     assert found.choice.method.descent.lr == best
     assert "4 trials on a development forget set" in found.words
-    (again,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, 5)
+    (again,) = tuned.tuned_choices(shop, RANDOM, "t", choices, 4, tmp_path, range(5))
     assert again == found
     assert len(asked) == 4
-    assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path, 5)[0].words == "none: the preset"
+    assert tuned.tuned_choices(shop, RANDOM, "t", choices, 1, tmp_path, range(5))[0].words == "none: the preset"
 
 
 def test_a_setting_at_the_end_of_its_range_is_said():
@@ -415,6 +415,36 @@ def test_the_salun_scale_takes_the_published_settings_and_budget(monkeypatch):
     assert taken[3:] == parse_choices(["salun", "scrub", "npo"])
     setting = setting_of("cifar10", "salun")
     assert setting.share * setting.recipe.epochs == pytest.approx(10)
+
+
+def test_settings_chosen_before_are_reported_on_seeds_of_their_own(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "load_pool", lambda name: None)
+    monkeypatch.setattr(bench, "workshop", lambda *given: replace(shop, setting=given[0]))
+    monkeypatch.setattr(bench, "figures_of", lambda *given: [])
+    monkeypatch.setenv("OFMU_STORE", str(tmp_path / "store"))
+    ran = []
+
+    def cell(shop, request, task, seed, choices, finished):
+        ran.append((seed, [choice.method.descent.lr for choice in choices]))
+        return Cell(seed), {}
+
+    monkeypatch.setattr(bench, "vision_cell", cell)
+    options = VisionOptions(("class",), methods=("npo:descent.lr=0.002", "finetune"), numbers=(7, 5))
+    page = run_vision("digits", tmp_path, 3, False, lambda line: None, options)
+    rate = parse_choice("finetune").method.descent.lr
+    assert ran == [(7, [0.002, rate]), (5, [0.002, rate])]
+    assert "--seed-numbers 7 5" in page.command
+    with pytest.raises(UserError, match="--seed-numbers: found 999 in 4 999, expected"):
+        run_vision("digits", tmp_path, 3, False, print, replace(options, numbers=(4, 999)))
+    with pytest.raises(UserError, match="expected each once"):
+        run_vision("digits", tmp_path, 3, False, print, replace(options, numbers=(4, 4)))
+
+
+def test_a_given_setting_stands_in_the_column_of_tuning():
+    npo, both = parse_choices(["npo:descent.lr=0.002", "finetune"]), parse_choices(["npo", "npo:descent.lr=0.002"])
+    assert [choice.title for choice in npo] == ["NPO", "FineTune"]
+    assert [choice.title for choice in both] == ["NPO", "NPO (descent.lr 0.002)"]
+    assert tuned.Tuned(npo[0]).words == "none: the preset, with descent.lr 0.002 as given"
 
 
 def test_a_scale_that_is_not_there_is_refused():

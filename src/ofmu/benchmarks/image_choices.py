@@ -89,6 +89,12 @@ class Choice:
     source: str = "the preset"
     fixed: tuple[str, ...] = ()
 
+    @property
+    def origin(self) -> str:
+        """Where its settings come from before any tuning, in words, with those that the user gave."""
+        given = ", ".join(f"{path} {value_of(self.method, path):g}" for path in self.fixed)
+        return f"{self.source}, with {given} as given" if given else self.source
+
     def tuned(self, values: Mapping[str, Value]) -> Choice:
         """The same with some settings changed."""
         return replace(self, method=with_values(self.method, values))
@@ -113,7 +119,7 @@ def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
         raise UserError(f"--methods: found {name!r}; {hint}For images: {', '.join(image_methods())}")
     method = PROCEDURES[name] if name in PROCEDURES else published.get(name) or build_method(name, "image")
     source = "the published setting" if name in published else "the preset"
-    title = TITLES.get(name) or NAMES.get(name, name)
+    title = _plain(name)
     values: Values = {}
     for change in filter(None, changes.split(",")):
         field, equals, value = change.partition("=")
@@ -126,13 +132,23 @@ def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
 
 
 def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) -> list[Choice]:
-    """Several, each once, as `parse_choice`; UserError where two have one title."""
+    """Several, each once, as `parse_choice`; UserError where two have one title.
+
+    Titles tell settings only where a method is there more than once: the column of tuning has them anyway.
+    """
     choices = [parse_choice(text, published) for text in texts]
+    names = [choice.name for choice in choices]
+    choices = [replace(one, title=_plain(one.name)) if names.count(one.name) == 1 else one for one in choices]
     titles = [choice.title for choice in choices]
     twice = sorted({title for title in titles if titles.count(title) > 1})
     if twice:
         raise UserError(f"--methods: {', '.join(twice)} is named twice; name each method once")
     return choices
+
+
+def _plain(name: str) -> str:
+    """A method's title without its settings."""
+    return TITLES.get(name) or NAMES.get(name, name)
 
 
 def space_of(choice: Choice, sizes: Sizes | None = None) -> tuple[Space, Values]:

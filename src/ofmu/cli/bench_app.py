@@ -27,6 +27,10 @@ def every(
         "runs/bench"
     ),
     seeds: Annotated[int, Parameter(help="Seeds of each method.")] = 3,
+    seed_numbers: Annotated[
+        list[int] | None,
+        Parameter(help="Images: these seeds, in place of the first SEEDS.", negative="", consume_multiple=True),
+    ] = None,
     smoke: Annotated[
         bool, Parameter(help="The smallest form, to see that everything works.", negative="")
     ] = False,
@@ -64,7 +68,17 @@ def every(
     from ofmu.benchmarks.vision.bench import VisionOptions
     from ofmu.cli.studies import bench as run
 
-    options = VisionOptions(tuple(forget or ()), model, tuple(methods or ()), scale, trials, ensemble, data, size)
+    options = VisionOptions(
+        tuple(forget or ()),
+        model,
+        tuple(methods or ()),
+        scale,
+        trials,
+        ensemble,
+        data,
+        size,
+        tuple(seed_numbers or ()),
+    )
     return run(name, out, seeds, smoke, options)
 
 

@@ -90,8 +90,8 @@ def _check_bench(name: str | None, seeds: int, smoke: bool, options: VisionOptio
         raise UserError(f"--seeds: found {seeds}, expected at least 1")
     if options != VisionOptions() and name not in VISION:
         raise UserError(
-            "--forget, --model, --methods, --scale, --trials, --ensemble, --data, --size: only for the benchmarks "
-            f"{', '.join(VISION)}"
+            "--forget, --model, --methods, --scale, --trials, --ensemble, --data, --size, --seed-numbers: "
+            f"only for the benchmarks {', '.join(VISION)}"
         )
 
 

@@ -113,7 +113,13 @@ class ImageGround:
         if budget not in self._tuned:
             others = [choice for choice in self.choices if choice.name != OURS]
             tuned = tuned_choices(
-                self._at(budget), self.request, self.name, others, self.trials, self.folder / "tuning", self.seeds
+                self._at(budget),
+                self.request,
+                self.name,
+                others,
+                self.trials,
+                self.folder / "tuning",
+                range(self.seeds),
             )
             ready = iter(tuned)
             self._tuned[budget] = [

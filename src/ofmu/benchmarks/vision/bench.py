@@ -38,6 +38,7 @@ from .tuned import Tuned, tuned_choices
 
 Say = Callable[[str], None]
 SMOKE_TRIALS = 2
+FRESH = 900  # seeds from here on are tuned on (`split.TUNING`, counted down)
 EVERYTHING = "digits"  # the benchmark whose smallest form runs every method: its data are embedded
 
 
@@ -45,8 +46,8 @@ EVERYTHING = "digits"  # the benchmark whose smallest form runs every method: it
 class VisionOptions:
     """What the command line says beyond seeds and folder; empty: the setting's own.
 
-    ensemble: models a side for KLoM, on seed 0's split; 0: no KLoM. data, size: the user's own images, for the
-    benchmark "images" alone.
+    ensemble: models a side for KLoM, on the first seed's split; 0: no KLoM. data, size: the user's own images, for
+    the benchmark "images" alone. numbers: the seeds themselves, in place of the first so many.
     """
 
     forget: tuple[str, ...] = ()
@@ -57,6 +58,17 @@ class VisionOptions:
     ensemble: int = 0
     data: str | None = None
     size: int | None = None
+    numbers: tuple[int, ...] = ()
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """The seeds that are reported. Raises UserError for one that is negative, twice there, or tuned on."""
+        for seed in self.numbers:
+            if not 0 <= seed < FRESH or self.numbers.count(seed) > 1:
+                raise UserError(
+                    f"--seed-numbers: found {seed} in {' '.join(map(str, self.numbers))}, expected each once, and "
+                    f"from 0 to {FRESH - 1} (later ones are for tuning)"
+                )
+        return self.numbers or tuple(range(count))
 
 
 @dataclass
@@ -88,16 +100,17 @@ def run_vision(name: str, out: Path, seeds: int, smoke: bool, say: Say, options:
         raise UserError(f"--trials: found {options.trials}, expected at least 1 (the preset alone)")
     if options.ensemble < 0 or options.ensemble == 1:
         raise UserError(f"--ensemble: found {options.ensemble}, expected 0 (no KLoM) or at least 2 models a side")
+    numbers = options.seeds(seeds)
     setting, pool = _asked(name, smoke, options)
     command = command_of(name, seeds, smoke, options)
     # one thread, so that seconds compare with other runs'
     with in_one_thread() if options.scale == "cpu" else nullcontext():
         if not smoke:
-            return _run(setting, out, seeds, options, Store(default_root(os.environ)), say, command, pool)
+            return _run(setting, out, numbers, options, Store(default_root(os.environ)), say, command, pool)
         options = replace(options, trials=min(options.trials, SMOKE_TRIALS), ensemble=min(options.ensemble, 2))
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder) / "store")
-            return _run(smallest(setting), Path(folder), 1, options, store, say, command, pool)
+            return _run(smallest(setting), Path(folder), numbers[:1], options, store, say, command, pool)
 
 
 def _asked(name: str, smoke: bool, options: VisionOptions) -> tuple[Setting, ImageSplits | None]:
@@ -130,13 +143,14 @@ def command_of(name: str, seeds: int, smoke: bool, options: VisionOptions) -> st
     words += [f"--scale {options.scale}"] if options.scale != "cpu" else []
     words += [f"--trials {options.trials}"] if options.trials > 1 else []
     words += [f"--ensemble {options.ensemble}"] if options.ensemble else []
-    return " ".join([*words, "--smoke" if smoke else f"--seeds {seeds}"])
+    which = f"--seed-numbers {' '.join(map(str, options.numbers))}" if options.numbers else f"--seeds {seeds}"
+    return " ".join([*words, "--smoke" if smoke else which])
 
 
 def _run(
     setting: Setting,
     out: Path,
-    seeds: int,
+    seeds: Sequence[int],
     options: VisionOptions,
     store: Store,
     say: Say,
@@ -161,7 +175,7 @@ def _run(
             rows = state.cells[task][0].rows
             ran = {row.method for row in rows if row.value is not None}  # what was refused once is refused again
             able = [choice for choice in tuned if choice.title in ran]
-            rows += klom_rows(shop, request, task, able, options.ensemble)
+            rows += klom_rows(shop, request, task, able, options.ensemble, seeds[0])
         _pictures(setting.name, state.page(), out, say)
     state.left = ""
     write_results(out, setting.name, state.page())
@@ -173,27 +187,27 @@ def _seeds(
     request: ForgetRequest,
     task: str,
     choices: Sequence[Choice],
-    seeds: int,
+    seeds: Sequence[int],
     state: State,
     out: Path,
     later: Sequence[str],
 ) -> None:
     done = state.cells.setdefault(task, [])
-    for seed in range(seeds):
-        start = time.perf_counter()
+    for place, seed in enumerate(seeds):
+        start, after = time.perf_counter(), seeds[place + 1 :]
 
-        def finished(cell: Cell, seed: int = seed) -> None:
+        def finished(cell: Cell, after: Sequence[int] = after) -> None:
             if not any(one is cell for one in done):
                 done.append(cell)
-            state.left = missing(task, cell, choices, range(seed + 1, seeds), later)
+            state.left = missing(task, cell, choices, after, later)
             write_results(out, shop.setting.name, state.page())
 
         cell, seen = vision_cell(shop, request, task, seed, choices, finished)
-        if seed == 0:
+        if place == 0:
             state.figures[task] = figures_of(shop, seen, cell)
         if state.left:  # the last page is written by whoever asked for it
             _draw(state.page(), out, shop.say)
-        shop.say(f"{task}, seed {seed}: done ({time.perf_counter() - start:.0f} s); {seeds - seed - 1} seeds left")
+        shop.say(f"{task}, seed {seed}: done ({time.perf_counter() - start:.0f} s); {len(after)} seeds left")
 
 
 def _draw(page: Page, out: Path, say: Say) -> None:

@@ -24,15 +24,15 @@ Margins = dict[str, list[np.ndarray]]  # part -> the margins [n] of each model
 
 
 def klom_rows(
-    shop: Workshop, request: ForgetRequest, task: str, choices: Sequence[Choice], count: int
+    shop: Workshop, request: ForgetRequest, task: str, choices: Sequence[Choice], count: int, own: int = 0
 ) -> list[ScoreRow]:
-    """KLoM on all parts of seed 0's split: `count` models a side, trained with seeds of their own.
+    """KLoM on all parts of the split of seed `own`: `count` models a side, trained with seeds of their own.
 
     Original: the originals themselves. The floor: as many further Retrains as a side has, against the Retrains.
     """
-    parts = split_of(shop, request, 0)
-    gold = margins_of_models(shop, parts, task, count, start=0)
-    floor = margins_of_models(shop, parts, task, count, start=count)
+    parts = split_of(shop, request, own)
+    gold = margins_of_models(shop, parts, own, task, count, start=0)
+    floor = margins_of_models(shop, parts, own, task, count, start=count)
     ours: dict[str, Margins] = {ORIGINAL: _empty(), FLOOR: floor, **{one.title: _empty() for one in choices}}
     for seed in range(FIRST, FIRST + count):
         original, _ = shop.trained(f"{task}, ensemble: Original {seed - FIRST}", parts.train, seed)
@@ -43,26 +43,28 @@ def klom_rows(
             view = kept_run(shop, choice, original, parts, f"{task}, ensemble", seed, level(seen)).seen.view
             for part in PARTS:
                 ours[choice.title][part].append(margins(view.logits[part], view.labels[part]))
-    return [row for title, found in ours.items() for row in rows_of(task, title, found, gold)]
+    return [row for title, found in ours.items() for row in rows_of(task, title, found, gold, own)]
 
 
-def margins_of_models(shop: Workshop, split: VisionSplit, task: str, count: int, *, start: int) -> Margins:
+def margins_of_models(
+    shop: Workshop, split: VisionSplit, own: int, task: str, count: int, *, start: int
+) -> Margins:
     """The margins of `count` Retrains, the first of which is the start-th."""
     found = _empty()
-    for model in retrains(shop, split, 0, task, count, start=start):
+    for model in retrains(shop, split, own, task, count, start=start):
         for part in PARTS:
             samples = getattr(split, part)
             found[part].append(margins(image_logits(model, samples).numpy(), samples.labels.numpy()))
     return found
 
 
-def rows_of(task: str, title: str, ours: Margins, gold: Margins) -> list[ScoreRow]:
+def rows_of(task: str, title: str, ours: Margins, gold: Margins, own: int) -> list[ScoreRow]:
     """The mean KLoM of each part and its 95th percentile over samples, in nats."""
     rows = []
     for part in PARTS:
         found, n = klom(np.stack(ours[part]), np.stack(gold[part]), percentiles=(TAIL,)), len(gold[part][0])
-        rows.append(ScoreRow(task, title, 0, f"KLoM {part}", found.mean, n, False))
-        rows.append(ScoreRow(task, title, 0, f"KLoM {part} p{TAIL:g}", found.percentiles[TAIL], n, False))
+        rows.append(ScoreRow(task, title, own, f"KLoM {part}", found.mean, n, False))
+        rows.append(ScoreRow(task, title, own, f"KLoM {part} p{TAIL:g}", found.percentiles[TAIL], n, False))
     return rows
 
 

@@ -41,10 +41,10 @@ class Tuned:
     def words(self) -> str:
         """For tables."""
         if not self.trials:
-            return f"none: {self.choice.source}"
+            return f"none: {self.choice.origin}"
         failed = sum(trial.score is None for trial in self.trials)
         if failed == len(self.trials):
-            return f"all {failed} trials failed; {self.choice.source}"
+            return f"all {failed} trials failed; {self.choice.origin}"
         chosen = best(self.trials)
         values = ", ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
@@ -52,7 +52,7 @@ class Tuned:
         )
         many = f"{len(self.trials)} trials" + (f" ({failed} failed)" if failed else "")
         which = (
-            f"{self.choice.source} was best"
+            f"{self.choice.origin} was best"
             if chosen.number == 0
             else f"trial {chosen.number} of 0–{len(self.trials) - 1}"
         )
@@ -105,16 +105,16 @@ def tuned_choices(
     choices: Sequence[Choice],
     trials: int,
     folder: Path | None,
-    seeds: int,
+    seeds: Sequence[int],
 ) -> list[Tuned]:
     """Every method with the best of `trials` settings, the same number for all; 1 or fewer: the presets.
 
     Trials are kept in `folder`, and those that are there are not run again. A method without anything to tune
-    stays as it is. seeds: how many are reported, from 0; none of their classes is tuned on.
+    stays as it is. seeds: those that are reported; none of their classes is tuned on.
     """
     if trials <= 1:
         return [Tuned(choice) for choice in choices]
-    moved = development_request(request, label_count(shop.data, request), range(seeds))
+    moved = development_request(request, label_count(shop.data, request), seeds)
     elsewhere = [str(moved)] if moved != request and not request.classes else []
     ground: list[Development] = []  # made when first needed: a finished search needs no models
 
