@@ -27,7 +27,7 @@ from ofmu.benchmarks.accuracy.problems import DOUBLE, IMAGES, NETS, double, mlp,
 from ofmu.core import vectors
 from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
-from ofmu.core.differences import GOOD, Steps
+from ofmu.core.differences import GOOD, INSIDE, Steps
 from ofmu.core.inner import inner, penalty_gradient
 from ofmu.core.kinks import Held, kinks
 from ofmu.core.oracle import TorchOracle
@@ -297,7 +297,7 @@ def test_a_trial_decides_between_forward_and_central_and_finds_the_best_step(noi
         field.calls = before = 1000
         found = steps.difference(field, v, at, "x", scheme="auto")
     assert field.calls - before == (1 if forward else 2)  # warm: no probe
-    _, change, off = steps.tried["x"]
+    change, off = steps.tried["x"].change, steps.tried["x"].off(1.0)
     assert (off <= GOOD) == forward
     assert error(found, expected) < (2 * off if forward else 1e-3)
     if forward:
@@ -308,6 +308,42 @@ def test_a_trial_decides_between_forward_and_central_and_finds_the_best_step(noi
     field.calls = 0
     steps.difference(field, v, at, "x", scheme="auto")
     assert field.calls >= 3
+
+
+def test_a_product_is_judged_beside_what_it_is_added_to():
+    field = Parabola(1.0, 4e-6)
+    steps = Steps(field.params)
+    steps.eps = torch.finfo(torch.float32).eps
+    v = [torch.randn(400, generator=torch.Generator().manual_seed(9), dtype=torch.float64)]
+    expected, at = [2 * v[0]], field()
+
+    def calls(**asked):
+        field.calls = 0
+        found = steps.difference(field, v, at, "x", scheme="auto", **asked)
+        return field.calls, error(found, expected)
+
+    calls()
+    assert calls()[0] == 2  # by itself it needs to be central
+    whole = 10 * float(expected[0].norm())
+    many, off = calls(beside=whole)
+    assert (many, off > GOOD, off / 10 < GOOD) == (1, True, True)
+    assert steps.tried["x"].off(3.0, 3 * whole) == pytest.approx(steps.tried["x"].off(1.0, whole))
+    assert steps.tried["x"].off(1.0) < INSIDE
+    assert calls(place="inside")[0] == 1
+    steps.tried["x"] = steps.tried["x"]._replace(error=3 * INSIDE * steps.tried["x"].size)
+    assert calls(place="inside")[0] == 2
+
+
+@pytest.mark.parametrize(("beta", "gradients"), [(0.05, 2), (None, 3)])
+def test_the_weight_of_the_similarity_decides_how_exact_its_products_need_be(beta, gradients):
+    given = problem("Llama, eager")
+    oracle = make_oracle(given.model, "differences, auto")
+    batches = (given.loss, given.forget), (given.loss, given.retain)
+    for _ in range(2):
+        before = oracle.cost
+        found = inner(oracle, *batches, beta=beta).gradient(0.05)
+    assert oracle.cost - before == gradients * (len(given.forget) + len(given.retain))
+    assert error(found, inner(TorchOracle(given.model), *batches).gradient(0.05)) < 1e-3
 
 
 def test_a_network_that_no_backend_can_do_is_refused():

@@ -18,7 +18,7 @@ class Differenced:
     """Differences of gradients on the same batch; every branch that was taken at θ is held (`core.kinks`).
 
     First-order memory, any attention kernel, sharded parameters. Central: two gradients a product; forward: one.
-    again: the products will be differenced once more, inside which "auto" tries nothing (`Steps.inside`).
+    again: the products will be differenced once more, inside which "auto" tries nothing and is less strict.
     """
 
     def __init__(
@@ -34,13 +34,12 @@ class Differenced:
         with self._oracle.precision(full=True):  # the backward pass too
             return self._oracle.gradient(self._loss, self._parts, full=True)
 
-    def hvp(self, v: Direction, last: bool = False) -> Vector:
+    def hvp(self, v: Direction, last: bool = False, beside: float = 0.0) -> Vector:
         """H v ≈ (g(θ+εv) − g(θ)) / ε, or (g(θ+εv) − g(θ−εv)) / 2ε."""
         place: Place = "inside" if self._again else "alone"
-        steps, scheme = self._oracle.steps, self._scheme
-        if self._again and scheme == "auto":
-            scheme = steps.inside(self._slot)
-        return steps.difference(lambda: self._gradient()[1], v, self.grad, self._slot, scheme=scheme, place=place)
+        return self._oracle.steps.difference(
+            lambda: self._gradient()[1], v, self.grad, self._slot, scheme=self._scheme, place=place, beside=beside
+        )
 
     def here(self) -> Differenced:
         """The same, with the same branches, at the parameters as they are now."""

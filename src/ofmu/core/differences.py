@@ -20,14 +20,15 @@ and its noise there are
     t = ε₁ ‖g₊ − 2g + g₋‖ / 2ε²  and  n, n² = ‖forward − central‖² − t²,
 
 so at ε₁ √(n/t) they are equal and it is off by √(2nt): from then on forward differences are taken at that step
-where this is at most `GOOD` of the product, central ones elsewhere.
+where this is at most `GOOD` of what the product is for, central ones elsewhere. What it is for: itself, or, where
+it is known to be added to something of another length (β H u to g_f), √(its length² + that length²).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -40,11 +41,31 @@ REACH = (1e-8, 1e-1)  # no step is shorter or longer than this, relative to ‖�
 BAND = 3.0  # a change within this factor of the wanted one will do
 TRIALS = 4
 GOOD = 6e-4  # forward differences expected to be so exact give a ∇Φ within 1e-3 (at 8e-4 one was off by 1.06e-3)
+INSIDE = 1e-3  # and so exact inside a difference of a difference an outer product within 3e-2 (9e-4: 2e-2)
 RANGE = 10.0  # its best step is looked for within this factor of the usual one
 
 Place = Literal["alone", "inside", "outside"]
+LIMITS: dict[Place, float] = {"alone": GOOD, "inside": INSIDE, "outside": 0.0}
 # (field(θ + εv) − field(θ))/ε and the field's relative change, for an ε that is given by ‖εv‖/‖θ‖
 Probe = Callable[[float], tuple[Vector, float]]
+
+
+class Trial(NamedTuple):
+    """What a forward difference beside a central one showed.
+
+    relative: `Steps.relative` then; change: of the field, to aim at; error: the length to expect of its error
+    there; size: that of the product, both per ‖v‖.
+    """
+
+    relative: float
+    change: float
+    error: float
+    size: float
+
+    def off(self, length: float, beside: float = 0.0) -> float:
+        """The error to expect of H v, ‖v‖ = length, relative to it and what of such a length it is added to."""
+        whole = math.hypot(self.size * length, beside)
+        return self.error * length / whole if whole > 0 else math.inf
 
 
 class Steps:
@@ -53,16 +74,15 @@ class Steps:
     scale: ‖θ‖ at the start, the unit of steps. relative: by slot, the ‖εv‖/‖θ‖ at which the field would change by
     its own length, were it linear. Every derivative corrects it from the change that its own step caused, so a
     warm one costs no probe: one evaluation (forward) or two (central), and the two schemes share what they learn.
-    tried: by slot, what a forward
-    difference beside a central one showed: `relative` then, the change to aim at, and the error to expect. Once
-    `relative` has left a factor `BAND` of what it was, it is tried again.
+    tried: by slot, what a forward difference beside a central one showed. Once `relative` has left a factor `BAND`
+    of what it was, it is tried again.
     """
 
     def __init__(self, params: Vector) -> None:
         self.params = params
         self.scale = vectors.size(params) or 1.0
         self.relative: dict[str, float] = {}
-        self.tried: dict[str, tuple[float, float, float]] = {}
+        self.tried: dict[str, Trial] = {}
         self.eps = torch.finfo(params[0].dtype).eps
 
     def wanted(self, central: bool, place: Place = "alone") -> float:
@@ -82,8 +102,11 @@ class Steps:
         *,
         scheme: Scheme = "central",
         place: Place = "alone",
+        beside: float = 0.0,
     ) -> Vector:
         """J v of `field`, a new vector; `at` = field(θ). θ comes back bit for bit.
+
+        beside: the length of what the product will be added to, beside which "auto" judges it.
 
         field must return memory of its own. A `Combination` is never formed; a v that is given by how to form it
         is in memory only while θ is moved. Raises ZeroDivisionError where the field vanishes: there no step size
@@ -105,9 +128,11 @@ class Steps:
                 changed = vectors.size(change) / size
                 return vectors.scale_(1 / (relative * unit), change), changed
 
-            known = scheme != "auto" or self._known(slot)
-            forward = scheme == "forward" or (scheme == "auto" and known and self.tried[slot][2] <= GOOD)
-            wanted = self.tried[slot][1] if forward and scheme == "auto" else self.wanted(not forward, place)
+            known = scheme != "auto" or place == "inside" or self._known(slot)
+            off = 0.0 if slot not in self.tried else self.tried[slot].off(length, beside)
+            forward = scheme == "forward" or (scheme == "auto" and known and off <= LIMITS[place])
+            best = forward and scheme == "auto" and place == "alone"
+            wanted = self.tried[slot].change if best else self.wanted(not forward, place)
             ahead, relative = self._moved(probe, slot, wanted)
             if forward:
                 return ahead
@@ -116,28 +141,26 @@ class Steps:
             found = vectors.scale_(0.5, vectors.added(ahead, back))
             del back
             if not known:
-                self._try(probe, slot, found, bend / (2 * relative))
+                self._try(probe, slot, found, length, bend / (2 * relative))
             return found
-
-    def inside(self, slot: str) -> Scheme:
-        """What "auto" is inside a difference of a difference: central where the trial spoke against forward."""
-        return "central" if slot in self.tried and self.tried[slot][2] > GOOD else "forward"
 
     def _known(self, slot: str) -> bool:
         """Whether a forward difference was tried at such a step size."""
-        return slot in self.tried and 1 / BAND < self.relative[slot] / self.tried[slot][0] < BAND
+        return slot in self.tried and 1 / BAND < self.relative[slot] / self.tried[slot].relative < BAND
 
-    def _try(self, probe: Probe, slot: str, central: Vector, bend: float) -> None:
+    def _try(self, probe: Probe, slot: str, central: Vector, length: float, bend: float) -> None:
         """The best change and the error of a forward difference; bend: its truncation per relative step."""
-        usual, size = self.wanted(False), vectors.size(central)
+        usual = self.wanted(False)
         relative = _clipped(usual * self.relative[slot])
         forward, _ = probe(relative)
         off, truncation = vectors.size(vectors.difference_(forward, central)), bend * relative
         noise = max(off**2 - truncation**2, 0.0) ** 0.5
         factor = (noise / max(truncation, noise / RANGE**2, 1e-30)) ** 0.5
         factor = min(max(factor, 1 / RANGE), RANGE)
-        error = math.hypot(factor * truncation, noise / factor) / size if size > 0 else math.inf
-        self.tried[slot] = self.relative[slot], factor * usual, error
+        error = math.hypot(factor * truncation, noise / factor)
+        self.tried[slot] = Trial(
+            self.relative[slot], factor * usual, error / length, vectors.size(central) / length
+        )
 
     def _moved(self, probe: Probe, slot: str, wanted: float) -> tuple[Vector, float]:
         """(the forward difference, ‖εv‖/‖θ‖) for an ε whose change is near enough to the wanted one."""

@@ -74,7 +74,7 @@ class Exact:
             out = vectors.combine(1.0, out, 1.0, more)
         return self._oracle.group.sum(out if self._scale is None else vectors.scale(self._scale, out))
 
-    def hvp(self, v: Direction, last: bool = False) -> Vector:
+    def hvp(self, v: Direction, last: bool = False, beside: float = 0.0) -> Vector:
         """H v; last: the graph is not needed any more."""
         v = formed(v)
         if all(is_nothing(x) for x in v):

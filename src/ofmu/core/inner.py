@@ -14,7 +14,7 @@ from typing import Any
 from .oracle import Linearization, Oracle
 from .similarity import Cosine, Measure
 from .terms import Loss
-from .vectors import Vector, added, combine, scale
+from .vectors import Vector, added, combine, scale, size
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Inner:
     similarity_grad: Vector
     lines: tuple[Linearization, Linearization]
     measure: Measure
+    beta: float | None = None
 
     def gradient(self, beta: float) -> Vector:
         """∇Φ = g_f − β ∇Sim."""
@@ -37,7 +38,7 @@ class Inner:
     def here(self, oracle: Oracle) -> Inner:
         """The same function (batches, active sets, branches) at the parameters as they are now."""
         forget, retain = (line.here() for line in self.lines)
-        return between(oracle, forget, retain, self.measure)
+        return between(oracle, forget, retain, self.measure, self.beta)
 
 
 def inner(
@@ -46,25 +47,35 @@ def inner(
     retain: tuple[Loss, Any],
     measure: Measure = Cosine(),  # noqa: B008  immutable
     again: bool = False,
+    beta: float | None = None,
 ) -> Inner:
     """L_f, L_r, Sim and their gradients at the current parameters, each loss on its (loss, batch).
 
-    again: ∇Φ will be differentiated once more (`penalty_gradient`). Raises ZeroDivisionError where the measure is
-    undefined: a vanishing g_f or g_r (the plateau of a bounded loss) has no angle.
+    again: ∇Φ will be differentiated once more (`penalty_gradient`). beta: as `between` takes it. Raises
+    ZeroDivisionError where the measure is undefined: a vanishing g_f or g_r (the plateau of a bounded loss) has no
+    angle.
     """
     r = oracle.linearize(*retain, slot="retain", again=again, light=True) if oracle.streamed else None
     f = oracle.linearize(*forget, slot="forget", again=again)
-    return between(oracle, f, r or oracle.linearize(*retain, slot="retain", again=again), measure)
+    return between(oracle, f, r or oracle.linearize(*retain, slot="retain", again=again), measure, beta)
 
 
-def between(oracle: Oracle, forget: Linearization, retain: Linearization, measure: Measure) -> Inner:
-    """The parts of ∇Φ from both losses' linearisations."""
+def between(
+    oracle: Oracle, forget: Linearization, retain: Linearization, measure: Measure, beta: float | None = None
+) -> Inner:
+    """The parts of ∇Φ from both losses' linearisations.
+
+    beta: the weight that ∇Sim will have in ∇Φ, where it is known before; products need then be exact beside
+    g_f/β, not by themselves.
+    """
     sim = measure(forget.grad, retain.grad, oracle.names)
     value = float(sim.value.detach())
-    pulled = forget.hvp(sim.toward_u, last=True)
-    pulled = added(pulled, retain.hvp(sim.toward_w, last=True))
+    beside = size([g.detach() for g in forget.grad]) / beta if beta else 0.0
+    pulled = forget.hvp(sim.toward_u, last=True, beside=beside)
+    pulled = added(pulled, retain.hvp(sim.toward_w, last=True, beside=beside))
     del sim
-    return Inner(forget.value, retain.value, value, forget.grad, retain.grad, pulled, (forget, retain), measure)
+    lines = forget, retain
+    return Inner(forget.value, retain.value, value, forget.grad, retain.grad, pulled, lines, measure, beta)
 
 
 def penalty_gradient(oracle: Oracle, parts: Inner, beta: float, v: Vector | None = None) -> Vector:

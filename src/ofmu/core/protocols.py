@@ -50,8 +50,11 @@ class Linearization(Protocol):
     grad: Vector
     work: float  # sample-gradients so far
 
-    def hvp(self, v: Direction, last: bool = False) -> Vector:
-        """H v, H = ∇²L, a new vector; last: no other product will be asked for, and memory may go."""
+    def hvp(self, v: Direction, last: bool = False, beside: float = 0.0) -> Vector:
+        """H v, H = ∇²L, a new vector; last: no other product will be asked for, and memory may go.
+
+        beside: the length of what it will be added to, in its own scale: it need be exact beside that alone.
+        """
         ...
 
     def here(self) -> Linearization:

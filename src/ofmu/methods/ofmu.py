@@ -176,13 +176,18 @@ class OFMU(OFMUFields):
         try:
             f = line or oracle.linearize(forget[0], first(forget[1], few), slot="forget")
             r = oracle.linearize(*retain, slot="retain", light=oracle.streamed)
-            pull = between(oracle, f, r, self.similarity).similarity_grad
+            pull = between(oracle, f, r, self.similarity, self._known_weight).similarity_grad
         except ZeroDivisionError:
             return None
         if self.refresh > 1 and state.lazy:
             state.lazy = not state.pull or direction_cosine(pull, state.pull) >= self.drift
             state.pull, state.age = (pull, 1) if state.lazy else ([], 0)
         return pull
+
+    @property
+    def _known_weight(self) -> float | None:
+        """β, where it does not follow from ∇Sim."""
+        return None if self.balanced else self.beta
 
     def _weight(self, forget_grad: Vector, similarity_grad: Vector) -> float:
         return balanced_weight(self.beta, forget_grad, similarity_grad) if self.balanced else self.beta
@@ -240,7 +245,8 @@ class OFMU(OFMUFields):
         forget = self.forget.bind(task), first(forget_batch, few)
         with suppress(ZeroDivisionError):
             measure = self.similarity if self.beta != 0 else Nothing()
-            return inner(oracle, forget, (retain[0], first(retain[1], few)), measure, again=True)
+            few_retain = retain[0], first(retain[1], few)
+            return inner(oracle, forget, few_retain, measure, again=True, beta=self._known_weight)
         return None
 
     def _penalised(self, oracle: Oracle, state: OFMUState, parts: Inner, grad: Vector) -> tuple[Vector, float]:

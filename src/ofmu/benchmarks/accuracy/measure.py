@@ -140,8 +140,8 @@ def errors(asked: TorchOracle, given: Problem, expected: Three) -> Three:
     """Of each of the three, as `asked` finds them now."""
     forget, retain = (given.loss, given.forget), (given.loss, given.retain)
     product = asked.linearize(*forget, slot="x").hvp(direction(asked.params))
-    phi = inner(asked, forget, retain).gradient(BETA)
-    outer = penalty_gradient(asked, inner(asked, forget, retain, again=True), BETA)
+    phi = inner(asked, forget, retain, beta=BETA).gradient(BETA)
+    outer = penalty_gradient(asked, inner(asked, forget, retain, again=True, beta=BETA), BETA)
     return Three(*(error(a, b) for a, b in zip((product, phi, outer), expected, strict=True)))
 
 

@@ -77,12 +77,12 @@ def derivatives(w: Workload, backend: Backend) -> list[Operation]:
     v = vectors.copy_of(oracle.grad(*retain)[1])
 
     def outer() -> object:
-        return penalty_gradient(oracle, inner(oracle, forget, retain, again=True), BETA)
+        return penalty_gradient(oracle, inner(oracle, forget, retain, again=True, beta=BETA), BETA)
 
     found = [
         Operation("gradient", lambda: oracle.grad(*forget), 1),
-        Operation("gradient and H v", lambda: oracle.linearize(*forget, slot="forget").hvp(v), backend.hvp),
-        Operation(PHI, lambda: inner(oracle, forget, retain).gradient(BETA), backend.phi),
+        Operation("gradient and H v", lambda: oracle.linearize(*forget, slot="alone").hvp(v), backend.hvp),
+        Operation(PHI, lambda: inner(oracle, forget, retain, beta=BETA).gradient(BETA), backend.phi),
         Operation(OUTER, outer, backend.outer),
     ]
     if backend.iterated if w.backends is None else w.backends.get(backend.name, False):
