@@ -311,7 +311,7 @@ def test_a_trial_decides_between_forward_and_central_and_finds_the_best_step(noi
 
 
 def test_a_product_is_judged_beside_what_it_is_added_to():
-    field = Parabola(1.0, 4e-6)
+    field = Parabola(1.0, 1e-6)
     steps = Steps(field.params)
     steps.eps = torch.finfo(torch.float32).eps
     v = [torch.randn(400, generator=torch.Generator().manual_seed(9), dtype=torch.float64)]
