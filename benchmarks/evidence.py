@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], d
     request = parse_forget(options.forget)
     shop, task = workshop(setting, request, store, say), task_name(setting, request)
     trials, folder = 0 if options.smoke else options.trials, options.tuning or store.root / "tuning"
-    tuned = tuned_choices(shop, request, task, parse_choices(setting.methods), trials, folder, REPORTED)
+    tuned = tuned_choices(shop, request, task, parse_choices(setting.methods), trials, folder, range(REPORTED))
     found = vision_rows(shop, request, task, options.seed, [one.choice for one in tuned], asked)
     settings = f"the best of {trials} settings on a development forget set" if trials > 1 else "its preset"
     shadows = f"U-LiRA with {asked.shadows} shadows a method" if asked.shadows else "without U-LiRA"
@@ -82,12 +83,12 @@ def tofu(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dic
     """The TOFU benchmark: title, what it is, rows by model."""
     methods = method_names(",".join(options.methods or METHODS["tofu"]))
     if options.smoke:
-        setting, development = smoke_setting()
+        setting, elsewhere = smoke_setting()
         gold, groups, trials = 2, _all_of("text"), 0
     else:
-        setting, development = tofu_setting(Choice(options.split, options.model), store)
+        setting, elsewhere = tofu_setting(Choice(options.split, options.model), store)
         gold, groups, trials = options.gold, tuple(options.attacks) or GROUPS, options.trials
-    development = setting.on(development)
+    development = setting.on(elsewhere)
     found = tofu_rows(
         setting,
         development,
@@ -146,10 +147,10 @@ def controls(options: argparse.Namespace, store: Store, command: str, made: str)
         positive, negative = {}, []
         for name in names:
             say(f"{kind}: {name}")
-            positive[name] = kept(root, f"{kind}: {name}", 0, lambda k=kind, n=name: _positive(k, n, root))
+            positive[name] = kept(root, f"{kind}: {name}", 0, partial(_positive, kind, name, root))
         for seed in range(seeds):
             say(f"{kind}: retrained models, seed {seed}")
-            negative.append(kept(root, f"{kind}: retrained", seed, lambda k=kind, s=seed: _negative(k, s, root)))
+            negative.append(kept(root, f"{kind}: retrained", seed, partial(_negative, kind, seed, root)))
         page = controls_page(command, made, pictures.GOLD, {kind: Controls(positive, negative)})
         write_text(options.out / CONTROLS[kind], page)
 

@@ -326,7 +326,8 @@ def test_a_product_is_judged_beside_what_it_is_added_to():
     assert calls()[0] == 2  # by itself it needs to be central
     whole = 10 * float(expected[0].norm())
     many, off = calls(beside=whole)
-    assert many == 1 and off / 10 < GOOD
+    assert many == 1
+    assert off / 10 < GOOD
     assert steps.tried["x"].off(3.0, 3 * whole) == pytest.approx(steps.tried["x"].off(1.0, whole))
     assert GOOD < steps.tried["x"].off(1.0) < INSIDE
     assert calls(place="inside")[0] == 1
