@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from ofmu.benchmarks.accuracy.measure import errors, reference
 from ofmu.benchmarks.accuracy.problems import Problem
@@ -92,3 +93,22 @@ def test_a_batch_norm_is_torchs_by_the_batch_and_by_running_statistics(shape):
             found = normed(training, statistics)
         assert torch.allclose(found, expected, atol=1e-6)
         assert training or torch.equal(found, expected)
+
+
+def test_a_normalisation_under_checkpointing_is_refused_for_exact_derivatives_alone():
+    given = _problem("batch norm")
+    given.model[2] = Checkpointed(nn.LayerNorm(6).double())
+    with pytest.raises(ValueError, match="turn checkpointing off and run fewer samples"):
+        TorchOracle(given.model).linearize(given.loss, given.forget, slot="x")
+    TorchOracle(given.model, products="differences", outer="differences").linearize(
+        given.loss, given.forget, slot="x"
+    )
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", checkpoint(self.inside, x, use_reentrant=False))
