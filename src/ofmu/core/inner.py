@@ -52,13 +52,20 @@ def inner(
     again: ∇Φ will be differentiated once more (`penalty_gradient`). Raises ZeroDivisionError where the measure is
     undefined: a vanishing g_f or g_r (the plateau of a bounded loss) has no angle.
     """
+    return between(oracle, *linearized(oracle, forget, retain, again), measure)
+
+
+def linearized(
+    oracle: Oracle, forget: tuple[Loss, Any], retain: tuple[Loss, Any], again: bool = False
+) -> tuple[Linearization, Linearization]:
+    """L_f and L_r at the current parameters, with their gradients and curvature; again: as in `inner`."""
     r = oracle.linearize(*retain, slot="retain", again=again, light=True) if oracle.streamed else None
     f = oracle.linearize(*forget, slot="forget", again=again)
-    return between(oracle, f, r or oracle.linearize(*retain, slot="retain", again=again), measure)
+    return f, r or oracle.linearize(*retain, slot="retain", again=again)
 
 
 def between(oracle: Oracle, forget: Linearization, retain: Linearization, measure: Measure) -> Inner:
-    """The parts of ∇Φ from both losses' linearisations."""
+    """The parts of ∇Φ from both losses' linearisations. Raises ZeroDivisionError as `inner` does."""
     sim = measure(forget.grad, retain.grad, oracle.names)
     value = float(sim.value.detach())
     pulled = forget.hvp(sim.toward_u, last=True)
