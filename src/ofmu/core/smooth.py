@@ -1,7 +1,7 @@
-"""Operations whose higher derivatives torch takes slowly (SiLU) or wrongly (normalisations, of weights too).
+"""Operations whose higher derivatives torch holds too much for (SiLU) or takes wrongly (normalisations).
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
-on a small CNN that is a third of what double backward holds, and a tenth of its time. With σ the logistic
+∇Φ of a small CNN then holds nearly twice as much. With σ the logistic
 function, m = 1 − 2σ and d = σ(1 − σ),
 
     s(x) = xσ,    s'(x) = σ + xd,    s''(x) = d (2 + xm),    s'''(x) = d (3m + x (1 − 6d)),
