@@ -3,16 +3,19 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from ofmu.benchmarks.convergence import convex, network, studies
-from ofmu.benchmarks.convergence.page import _over_inner, write
+from ofmu.benchmarks.convergence import convex, figure, network, studies
+from ofmu.benchmarks.convergence.page import _over_inner, page, write
 from ofmu.benchmarks.convergence.problems import Blobs, Draws, Point, Quadratic
 from ofmu.benchmarks.convergence.rates import added_by_noise, estimate, geometric, log_spaced, noise_floors, slope
 from ofmu.benchmarks.convergence.runs import anchored, ascended, follow, theta
+from ofmu.report import style
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL = Quadratic.random(0, d=4, rank=2, flattest=0.3)
 CONVEX = convex.Size(2, (0, 1), 3, (2, 3), (1.0, 2.0), (1e-2, 1e-1), 4)
 NETWORK = network.Size(2, (0, 1), 4, (2, 3), (1e-2, 1e-1), (1, 2), 2, (0, 1))
@@ -132,14 +135,32 @@ def test_the_network_starts_trained():
     assert max(float(g.abs().max()) for g in grads) < 0.1
 
 
+def test_the_kept_page_is_that_of_the_kept_numbers_and_says_where_problems_are_fewer():
+    kept = json.loads((RESULTS / "convergence.json").read_text(encoding="utf-8"))
+    command, environment = kept.pop("command"), kept.pop("environment")
+    made = page(kept, command, environment)
+    assert made == (RESULTS / "convergence.md").read_text(encoding="utf-8")
+    assert "over 4 random problems" in made
+    assert "halve ‖θ′ − θ bi-level‖² (3 problems)" in made
+
+
+def test_a_legend_lies_below_its_panel_and_hides_no_interval():
+    kept = json.loads((RESULTS / "convergence.json").read_text(encoding="utf-8"))
+    with style.figure(4.0, 4.0, "convergence") as made:
+        axes = made.subplots()
+        figure._rho(axes, kept)
+        made.draw_without_rendering()
+        assert axes.get_legend().get_window_extent().y1 <= axes.get_window_extent().y0
+
+
 @pytest.mark.slow
 def test_the_smallest_run_from_end_to_end(tmp_path, monkeypatch):
     monkeypatch.setattr(convex, "SMOKE", CONVEX)
     monkeypatch.setattr(network, "SMOKE", NETWORK)
     write(studies.measure(True, lambda _: None), tmp_path, "command", "here")
-    page = (tmp_path / "convergence.md").read_text()
-    assert "command" in page
-    assert page.count("## ") == 8
+    text = (tmp_path / "convergence.md").read_text()
+    assert "command" in text
+    assert text.count("## ") == 8
     saved = json.loads((tmp_path / "convergence.json").read_text())
     assert saved["convex"]["over K"]["k"][-1] == 3
     assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 300_000

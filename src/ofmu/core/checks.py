@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -108,6 +109,24 @@ def check_graph(value: Tensor) -> None:
             )
         seen.add(node)
         waiting += [later for later, _ in node.next_functions]
+
+
+@contextmanager
+def refused_recomputation() -> Iterator[None]:
+    """A context for exact derivatives: ValueError where checkpointing runs a part again that was composed.
+
+    The backward pass does not run under `core.smooth.Closed`, so it would meet torch's own normalisations.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise ValueError(
+            "oracle: gradient checkpointing ran a part of the network again in the backward pass and found other "
+            "operations than in the forward pass, as with a layer, instance, batch or weight normalisation "
+            "(composed there: torch's own has wrong higher derivatives), expected the same: turn "
+            "checkpointing off and run fewer samples at a time (micro=), or use "
+            "products='differences', outer='differences'"
+        ) from error
 
 
 def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:

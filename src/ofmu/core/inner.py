@@ -55,15 +55,22 @@ def inner(
     ZeroDivisionError where the measure is undefined: a vanishing g_f or g_r (the plateau of a bounded loss) has no
     angle.
     """
+    return between(oracle, *linearized(oracle, forget, retain, again), measure, beta)
+
+
+def linearized(
+    oracle: Oracle, forget: tuple[Loss, Any], retain: tuple[Loss, Any], again: bool = False
+) -> tuple[Linearization, Linearization]:
+    """L_f and L_r at the current parameters, with their gradients and curvature; again: as in `inner`."""
     r = oracle.linearize(*retain, slot="retain", again=again, light=True) if oracle.streamed else None
     f = oracle.linearize(*forget, slot="forget", again=again)
-    return between(oracle, f, r or oracle.linearize(*retain, slot="retain", again=again), measure, beta)
+    return f, r or oracle.linearize(*retain, slot="retain", again=again)
 
 
 def between(
     oracle: Oracle, forget: Linearization, retain: Linearization, measure: Measure, beta: float | None = None
 ) -> Inner:
-    """The parts of ∇Φ from both losses' linearisations.
+    """The parts of ∇Φ from both losses' linearisations. Raises ZeroDivisionError as `inner` does.
 
     beta: the weight that ∇Sim will have in ∇Φ, where it is known before; products need then be exact beside
     g_f/β, not by themselves.

@@ -18,7 +18,7 @@ from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
-from .checks import check_fields, check_model, checked, held_kinks
+from .checks import check_fields, check_model, checked, held_kinks, refused_recomputation
 from .differenced import Differenced
 from .differences import Steps
 from .exact import Exact
@@ -103,7 +103,7 @@ class TorchOracle:
 
         Around backward passes too: autocast casts their products, and checkpointing runs the network again there.
         """
-        with self.precision(full=True), sdpa_kernel(SDPBackend.MATH):
+        with refused_recomputation(), self.precision(full=True), sdpa_kernel(SDPBackend.MATH):
             yield
 
     def parts(self, batch: Any) -> list[Part]:

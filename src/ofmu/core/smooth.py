@@ -1,16 +1,18 @@
-"""Operations whose higher derivatives torch takes slowly (SiLU) or wrongly (layer and instance normalisation).
+"""Operations whose higher derivatives torch holds too much for (SiLU) or takes wrongly (normalisations).
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
-on a small CNN that is a third of what double backward holds, and a tenth of its time. With σ the logistic
+∇Φ of a small CNN then holds nearly twice as much. With σ the logistic
 function, m = 1 − 2σ and d = σ(1 − σ),
 
     s(x) = xσ,    s'(x) = σ + xd,    s''(x) = d (2 + xm),    s'''(x) = d (3m + x (1 − 6d)),
 
 and every backward needs x and what comes in alone.
 
-The double backward of layer and of instance normalisation takes mean and deviation for constants
-(github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent to a third.
-That of group normalisation is right, and both are group normalisations: of one group, and of one for each channel.
+The double backward of layer, instance and batch normalisation takes mean and deviation for constants
+(github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent or more.
+That of group normalisation is right, and all are group normalisations: of one group, of one for each channel, and
+of the batch laid out as one sample. That of weight normalisation, where it is fused, is wrong itself, so that H v
+is; made of a norm, a quotient and a product it is right.
 """
 
 from __future__ import annotations
@@ -119,10 +121,38 @@ def instance_norm(
     return F.group_norm(x, x.shape[1], weight, bias, eps)
 
 
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalisation with right third derivatives; by running statistics it is torch's own.
+
+    By the batch's, running statistics are left as they are.
+    """
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    lines = x.transpose(0, 1)  # channels first: a group for each, over the samples
+    found = F.group_norm(lines.reshape(1, len(lines), -1), len(lines), weight, bias, eps)
+    return found.view(lines.shape).transpose(0, 1)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """G v/‖v‖, a norm for each index of `dim`, or of the whole for dim = -1, with right second derivatives."""
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
 OURS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.silu: silu,
     F.layer_norm: layer_norm,
     F.instance_norm: instance_norm,
+    F.batch_norm: batch_norm,
+    torch._weight_norm: weight_norm,
 }
 
 

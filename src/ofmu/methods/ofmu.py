@@ -15,8 +15,10 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import torch
+
 from ..core import vectors
-from ..core.inner import Inner, between, inner, penalty_gradient
+from ..core.inner import Inner, between, linearized, penalty_gradient
 from ..core.oracle import Evaluation, Known, Linearization, Oracle
 from ..core.schedule import Lagrangian, Memory
 from ..core.similarity import Nothing
@@ -220,7 +222,6 @@ class OFMU(OFMUFields):
             parts, point = None, None
             if j == 0 and forget_batch is not None and self.penalty is not None:
                 parts = self._parts(task, oracle, forget_batch, (loss, batch))
-                numbers["stationarity"] = 0.0
             if parts is not None and len(batch) <= self.curvature_batch:
                 value, grad = parts.retain_value, [g.detach() for g in parts.retain_grad]
             else:
@@ -239,23 +240,23 @@ class OFMU(OFMUFields):
             numbers["repairs"] = float(j + 1)
         return numbers
 
-    def _parts(self, task: Task, oracle: Oracle, forget_batch: Batch, retain: tuple[Loss, Batch]) -> Inner | None:
-        """∇Φ's parts, to be differentiated again; None where there is no similarity (every target reached)."""
+    def _parts(self, task: Task, oracle: Oracle, forget_batch: Batch, retain: tuple[Loss, Batch]) -> Inner:
+        """∇Φ's parts, to be differentiated again; where a gradient vanishes Φ is L_f, without a similarity."""
         few = self.curvature_batch
         forget = self.forget.bind(task), first(forget_batch, few)
+        pair = linearized(oracle, forget, (retain[0], first(retain[1], few)), again=True)
         with suppress(ZeroDivisionError):
             measure = self.similarity if self.beta != 0 else Nothing()
-            few_retain = retain[0], first(retain[1], few)
-            return inner(oracle, forget, few_retain, measure, again=True, beta=self._known_weight)
-        return None
+            return between(oracle, *pair, measure, self._known_weight)
+        return between(oracle, *pair, Nothing())
 
     def _penalised(self, oracle: Oracle, state: OFMUState, parts: Inner, grad: Vector) -> tuple[Vector, float]:
-        """(g_r with the penalty's push added, ‖∇Φ‖)."""
+        """(g_r with the penalty's push added, ‖∇Φ‖); no push where ∇Φ is lost in rounding beside g_r."""
         assert self.penalty is not None  # else there are no parts
         beta = self._weight(parts.forget_grad, parts.similarity_grad)
         stationarity = vectors.length(parts.gradient(beta))
-        if stationarity == 0.0:
-            return grad, 0.0
+        if stationarity <= torch.finfo(oracle.params[0].dtype).eps * vectors.length(parts.retain_grad):
+            return grad, stationarity
         memory = self.penalty.observe(Memory(state.growths, state.mark), stationarity)
         state.growths, state.mark = memory.growths, memory.last
         if isinstance(self.penalty, Lagrangian):

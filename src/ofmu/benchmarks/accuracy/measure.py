@@ -62,24 +62,54 @@ def direction(params: Sequence[Tensor]) -> list[Tensor]:
 
 
 class Elementary(TorchFunctionMode):
-    """A context in which layer normalisation is made of elementary operations.
+    """A context in which normalisations are made of elementary operations.
 
-    torch's own has wrong third derivatives: its double backward takes mean and deviation for constants
-    (github.com/pytorch/pytorch/issues/175754).
+    Higher derivatives of torch's own are wrong, as `core.smooth` says, whose compositions these are the check of.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return _layer_norm(*args, **(kwargs or {})) if func is F.layer_norm else func(*args, **(kwargs or {}))
+        return ELEMENTARY.get(func, func)(*args, **(kwargs or {}))
+
+
+def _centred(x: Tensor, over: list[int], eps: float) -> Tensor:
+    centred = x - x.mean(over, keepdim=True)
+    return centred / (centred.square().mean(over, keepdim=True) + eps).sqrt()
 
 
 def _layer_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: Tensor, eps: float = 1e-5
 ) -> Tensor:
-    over = tuple(range(-len(normalized_shape), 0))
-    centred = input - input.mean(over, keepdim=True)
-    return centred / (centred.square().mean(over, keepdim=True) + eps).sqrt() * weight + bias
+    return _centred(input, list(range(-len(normalized_shape), 0)), eps) * weight + bias
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    if not training:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    shape, over = [-1, *[1] * (input.ndim - 2)], [i for i in range(input.ndim) if i != 1]
+    return _centred(input, over, eps) * weight.view(shape) + bias.view(shape)
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int) -> Tensor:
+    over = [i for i in range(v.ndim) if dim == -1 or i != dim]
+    return g * v / v.square().sum(over, keepdim=dim != -1).sqrt()
+
+
+ELEMENTARY: Mapping[Callable[..., Any], Callable[..., Tensor]] = {
+    F.layer_norm: _layer_norm,
+    F.batch_norm: _batch_norm,
+    torch._weight_norm: _weight_norm,
+}
 
 
 def reference(given: Problem, dense: bool) -> Three:
@@ -118,7 +148,7 @@ def _jacobian(field: Tensor, params: Sequence[Tensor]) -> Tensor:
         retain_graph=True,
         materialize_grads=True,
     )
-    return torch.cat([row.flatten(1) for row in rows], 1)
+    return torch.cat([row.reshape(len(field), -1) for row in rows], 1)
 
 
 def _flat(v: Iterable[Tensor]) -> Tensor:

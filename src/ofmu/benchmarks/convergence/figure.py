@@ -17,7 +17,7 @@ GUIDE: dict[str, Any] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (1, 
 
 def draw(results: dict[str, Any], path: Path) -> Path:
     """Write the figure as a PNG."""
-    with figure(17.0, 7.2, "convergence") as made:
+    with figure(17.0, 8.4, "convergence") as made:
         spread_out(made)
         panels = made.subplots(2, 5).flatten()
         for axes, panel in zip(panels, PANELS, strict=True):
@@ -60,7 +60,7 @@ def _named(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)  # inside it hides intervals
 
 
 def _convex_fixed(axes: Axes, results: dict[str, Any]) -> None:

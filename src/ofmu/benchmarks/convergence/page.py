@@ -134,7 +134,8 @@ def _rho(convex: Row) -> str:
         f"(T = {growing['T']}): unstable from k = {_e(growing['unstable from'])} (spectral radius > 1); "
         f"‖∇F‖² has risen tenfold at k = {_e(growing['risen tenfold at'])}."
     )
-    head = ["ρ", "outer iterations that halve ‖θ′ − θ bi-level‖²", "slowest mode to 1/e (closed form)"]
+    run = f"outer iterations that halve ‖θ′ − θ bi-level‖² ({rows['iterations'][0]['n']} problems)"
+    head = ["ρ", run, "slowest mode to 1/e (closed form)"]
     return f"{_table(head, table)}\n\n{growth}"
 
 

@@ -13,9 +13,7 @@ from ...core import vectors
 from ...core.inner import Inner, inner
 from ...core.oracle import TorchOracle
 from ...core.similarity import Cosine, Only, cosine
-from ...core.terms import Loss
 from ...core.vectors import Vector
-from ...tasks import Batch
 from . import bare
 from .timing import Action, Ratio
 from .workloads import Workload
@@ -29,14 +27,14 @@ def cheaper_ways(w: Workload, ratios: Ratios) -> list[dict[str, Any]]:
 
     agreement: the cosine of the direction g_f − (‖g_f‖/‖∇cos‖) ∇cos (balanced, β = 1) to the exact one.
     """
-    oracle = TorchOracle(w.model)
+    oracle, streamed = TorchOracle(w.model), TorchOracle(w.model, streamed=True)
     forget, retain = ((w.loss, batch) for batch in w.batches)
     exact = _direction(inner(oracle, forget, retain), 1.0)
     upper = Only(tuple(upper_half(oracle.names)), Cosine())
     ways: dict[str, Callable[[], Vector]] = {
         "exact, one graph per loss": lambda: _direction(inner(oracle, forget, retain), 1.0),
         "cosine over the upper half of the tensors": lambda: _direction(inner(oracle, forget, retain, upper), 1.0),
-        "one graph at a time (g_f twice)": lambda: _one_graph(oracle, forget, retain),
+        "one graph at a time, g_r twice (streamed)": lambda: _direction(inner(streamed, forget, retain), 1.0),
         "both batches in one forward pass": lambda: _together(w),
     }
     times = ratios(dict(ways))
@@ -60,19 +58,6 @@ def _direction(parts: Inner, share: float) -> Vector:
     """g_f − share (‖g_f‖/‖∇cos‖) ∇cos: the direction of the recipe's ascent, in which ∇cos has a fair share."""
     weight = share * vectors.length(parts.forget_grad) / vectors.length(parts.similarity_grad)
     return parts.gradient(weight)
-
-
-def _one_graph(oracle: TorchOracle, forget: tuple[Loss, Batch], retain: tuple[Loss, Batch]) -> Vector:
-    """7 gradients instead of 6, and one loss's graph in memory instead of two: g_f is taken once more."""
-    first = oracle.grad(*forget)[1]
-    r = oracle.linearize(*retain, slot="retain")
-    pull = cosine(first, r.grad)
-    pulled = r.hvp(pull.w, last=True)
-    del r
-    f = oracle.linearize(*forget, slot="forget")
-    similarity = vectors.added(pulled, f.hvp(pull.u, last=True))
-    weight = vectors.length(first) / vectors.length(similarity)
-    return vectors.combine(1.0, first, -weight, similarity)
 
 
 def _together(w: Workload) -> Vector:
