@@ -429,6 +429,10 @@ def _compiled() -> nn.Module:
         (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
         (_padded(), "padding_idx 2.*set its padding_idx to None"),
         (mlp().bfloat16(), "expected float32"),
+        (
+            nn.Sequential(mlp(), nn.Linear(3, 3).double()),
+            r"two types \('0.2.bias' is torch.float32, '1.bias' torch",
+        ),
         (nn.Sequential(DistributedDataParallel(mlp())), "pass model.module"),
         (type("OptimizedModule", (nn.Sequential,), {})(mlp()), "pass model._orig_mod"),
         (_compiled(), "before model.compile"),
@@ -439,6 +443,10 @@ def test_what_cannot_be_right_is_refused_with_a_remedy(model, message):
         TorchOracle(model)
     with pytest.raises(UserError, match=message):
         build_oracle(model, task(images(4, 1), images(4, 2), [0.5] * 4), OFMU())
+
+
+def test_frozen_parameters_may_be_of_another_type():
+    assert TorchOracle(nn.Sequential(mlp(), nn.Linear(3, 3).double().requires_grad_(False))).params[0].is_leaf
 
 
 def test_a_frozen_embedding_may_pad():

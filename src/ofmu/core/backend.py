@@ -13,7 +13,6 @@ G: one gradient of the batch. The outer product's price includes its ∇Φ. Diff
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from torch.nn import Module
 from .checks import check_model, checked, held_kinks, sharded
 from .group import Part
 from .kinks import Held
+from .memory import free_memory
 from .oracle import Products, Scheme
 from .terms import Loss
 
@@ -179,13 +179,3 @@ def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         checked(lambda: loss(model, sample).sums(), params[0].device)
     return sum(sizes.values())
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Free bytes on the device; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

@@ -26,9 +26,7 @@ def check_model(model: Module) -> None:
     trained = {id(p): p for p in model.parameters() if p.requires_grad}
     if not trained:
         raise ValueError("oracle: the model has no trainable parameter (requires_grad is False everywhere)")
-    half = {p.dtype for p in trained.values()} - set(FLOATS)
-    if half:
-        raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+    _check_types(model)
     kinds = {kind.__name__ for part in model.modules() for kind in type(part).__mro__}
     if "DistributedDataParallel" in kinds:
         raise ValueError(
@@ -51,6 +49,19 @@ def check_model(model: Module) -> None:
                 f"oracle: embedding {name!r} has padding_idx {part.padding_idx}, which drops the gradient of real "
                 "tokens of that id (often the end of text); set its padding_idx to None"
             )
+
+
+def _check_types(model: Module) -> None:
+    types = {p.dtype: name for name, p in model.named_parameters() if p.requires_grad}
+    half = set(types) - set(FLOATS)
+    if half:
+        raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+    if len(types) > 1:
+        (one, first), (other, second) = types.items()
+        raise ValueError(
+            f"oracle: trainable parameters are of two types ({first!r} is {one}, {second!r} {other}), expected "
+            "one, from which steps and precision follow: model.float() or model.double() first"
+        )
 
 
 def check_fields(model: Module, exact: bool) -> None:
