@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils.checkpoint import CheckpointError
 
-from .kinks import Held, kinks
+from .kinks import Held
+from .watch import kinks
 
 FLOATS = (torch.float32, torch.float64)
 HALF = (torch.bfloat16, torch.float16)
@@ -139,6 +140,6 @@ def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:
         raise ValueError(
             f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch cannot be "
             "held in a probe; use products='exact', outer='exact', or smooth activations (SiLU, GELU), or in a "
-            "loss of your own core.kinks.hold(a mask of detached values)"
+            "loss of your own core.kinks.hold(the mask)"
         )
     return True
