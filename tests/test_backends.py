@@ -189,6 +189,8 @@ def test_held_activations_are_the_activations():
         nn.PReLU(2),
         nn.ReLU6(),
         nn.Hardtanh(),
+        nn.Hardsigmoid(),
+        nn.Hardswish(),
         nn.MaxPool2d(2),
     )
     for act in acts:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import Module
 from torch.utils.checkpoint import CheckpointError
 
@@ -14,6 +17,7 @@ from .kinks import Held
 from .watch import kinks
 
 FLOATS = (torch.float32, torch.float64)
+MISSING = re.compile(r"derivative for '?(?:aten::)?_?(\w+)'? is not implemented")
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -95,17 +99,50 @@ def _random_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), module.get_rng_state(*place)]
 
 
+def nodes(values: Iterable[Tensor]) -> Iterator[Node]:
+    """Every node of the graph that made them, once."""
+    seen: set[Node] = set()
+    waiting = [value.grad_fn for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [later for later, _ in node.next_functions]
+
+
+class SecondDerivativeError(ValueError):
+    """What cannot be differentiated twice, or not rightly; reason: in words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"oracle: {reason}: exact second derivatives are wrong or cannot be had; use products='differences', "
+            "outer='differences', or operations (and a backward) that torch differentiates twice"
+        )
+        self.reason = reason
+
+
+@contextmanager
+def derivable() -> Iterator[None]:
+    """Raises SecondDerivativeError, naming the operation, for a derivative that torch lacks."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = MISSING.search(str(error))
+        if found is None:
+            raise
+        raise SecondDerivativeError(
+            f"torch has no second derivative of {found[1].removesuffix('_backward')}"
+        ) from error
+
+
 def check_graph(value: Tensor) -> None:
     """Raises ValueError for what second derivatives would be silently wrong with, exact or differenced.
 
     Reentrant checkpointing cuts the graph. Half precision inside rounds θ's gradients to three digits, of which a
     difference leaves none.
     """
-    seen, waiting = set(), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
+    for node in nodes([value]):
         if "CheckpointFunction" in node.name():
             raise ValueError(
                 "oracle: the model uses reentrant gradient checkpointing, through which torch.autograd.grad does "
@@ -118,8 +155,6 @@ def check_graph(value: Tensor) -> None:
                 "mixed_precision, FSDP's MixedPrecisionPolicy, frozen half-precision layers), expected float32 "
                 "for second derivatives: prepare or load it without, and give autocast= to the oracle"
             )
-        seen.add(node)
-        waiting += [later for later, _ in node.next_functions]
 
 
 def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:

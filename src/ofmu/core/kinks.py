@@ -119,6 +119,14 @@ def _relu6(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
     return _hardtanh(held, x, 0.0, 6.0)
 
 
+def _hardsigmoid(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return _relu6(held, x + 3) / 6
+
+
+def _hardswish(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return x * _relu6(held, x + 3) / 6
+
+
 def _max_pool2d(held: Held, x: Tensor, *args: Any, **options: Any) -> Tensor:
     options.pop("return_indices", None)
     places = held.choose(lambda: F.max_pool2d_with_indices(x.detach(), *args[:5], **options)[1])
@@ -131,5 +139,7 @@ HOLDS: dict[str, Callable[..., Tensor]] = {
     "prelu": _prelu,
     "hardtanh": _hardtanh,
     "relu6": _relu6,
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": _hardswish,
     "max_pool2d": _max_pool2d,
 }

@@ -1,4 +1,4 @@
-"""Operations whose higher derivatives torch takes slowly (SiLU) or wrongly (layer and instance normalisation).
+"""Operations whose higher derivatives torch takes slowly (SiLU), wrongly (two normalisations) or not at all.
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
 on a small CNN that is a third of what double backward holds, and a tenth of its time. With σ the logistic
@@ -11,6 +11,7 @@ and every backward needs x and what comes in alone.
 The double backward of layer and of instance normalisation takes mean and deviation for constants
 (github.com/pytorch/pytorch/issues/175754), so third derivatives through them are off by some percent to a third.
 That of group normalisation is right, and both are group normalisations: of one group, and of one for each channel.
+Hardsigmoid has no double backward; the functions that it is made of do.
 """
 
 from __future__ import annotations
@@ -119,8 +120,15 @@ def instance_norm(
     return F.group_norm(x, x.shape[1], weight, bias, eps)
 
 
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """The same function out of parts that torch differentiates twice."""
+    found = F.relu6(x + 3) / 6
+    return x.copy_(found) if inplace else found
+
+
 OURS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.silu: silu,
+    F.hardsigmoid: hardsigmoid,
     F.layer_norm: layer_norm,
     F.instance_norm: instance_norm,
 }
