@@ -29,10 +29,11 @@ from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
 from ofmu.core.differences import GOOD, INSIDE, Steps
 from ofmu.core.inner import inner, penalty_gradient
-from ofmu.core.kinks import Held, kinks
+from ofmu.core.kinks import Held
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import Closed, silu
 from ofmu.core.terms import Terms
+from ofmu.core.watch import kinks
 from ofmu.engine.oracles import build_oracle
 from ofmu.errors import UserError
 from ofmu.losses import Bounded, Plausible, class_nll, token_nll
@@ -188,6 +189,8 @@ def test_held_activations_are_the_activations():
         nn.PReLU(2),
         nn.ReLU6(),
         nn.Hardtanh(),
+        nn.Hardsigmoid(),
+        nn.Hardswish(),
         nn.MaxPool2d(2),
     )
     for act in acts:
@@ -419,7 +422,7 @@ def test_every_loss_is_looked_at_for_branches_not_the_first_alone():
         terms = loss(model, given)
         return Terms(torch.where(terms.values < 1.1, terms.values, 1.1), terms.weights)
 
-    with pytest.raises(ValueError, match=r"found lt, .* core\.kinks\.hold\(a mask of detached values\)"):
+    with pytest.raises(ValueError, match=r"found lt, .* core\.kinks\.hold\(the mask\)"):
         oracle.linearize(hinge, batch, slot="forget")
 
 
@@ -466,6 +469,10 @@ def _compiled() -> nn.Module:
         (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
         (_padded(), "padding_idx 2.*set its padding_idx to None"),
         (mlp().bfloat16(), "expected float32"),
+        (
+            nn.Sequential(mlp(), nn.Linear(3, 3).double()),
+            r"two types \('0.2.bias' is torch.float32, '1.bias' torch",
+        ),
         (nn.Sequential(DistributedDataParallel(mlp())), "pass model.module"),
         (type("OptimizedModule", (nn.Sequential,), {})(mlp()), "pass model._orig_mod"),
         (_compiled(), "before model.compile"),
@@ -476,6 +483,10 @@ def test_what_cannot_be_right_is_refused_with_a_remedy(model, message):
         TorchOracle(model)
     with pytest.raises(UserError, match=message):
         build_oracle(model, task(images(4, 1), images(4, 2), [0.5] * 4), OFMU())
+
+
+def test_frozen_parameters_may_be_of_another_type():
+    assert TorchOracle(nn.Sequential(mlp(), nn.Linear(3, 3).double().requires_grad_(False))).params[0].is_leaf
 
 
 def test_a_frozen_embedding_may_pad():

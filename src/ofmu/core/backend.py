@@ -13,9 +13,8 @@ G: one gradient of the batch. The outer product's price includes its ∇Φ. Diff
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -25,8 +24,10 @@ from torch.nn import Module
 from .checks import check_model, checked, held_kinks, sharded
 from .group import Part
 from .kinks import Held
-from .oracle import Products, Scheme
+from .memory import free_memory
+from .oracle import Products, Scheme, TorchOracle
 from .terms import Loss
+from .twice import customs, doubt
 
 Name = Literal["exact", "mixed", "differences"]
 
@@ -67,7 +68,8 @@ class Backend:
 class Facts:
     """What decides. kept: the bytes that a backward pass of one whole batch keeps, estimated from a single sample.
 
-    vector: the bytes of one vector of trained parameters.
+    vector: the bytes of one vector of trained parameters. custom: nodes of a graph whose backward is somebody's
+    own; doubt: why exact products cannot be had or trusted (`core.twice`), once that was looked at.
     """
 
     parameters: int
@@ -80,33 +82,45 @@ class Facts:
     kept: int
     vector: int
     free: int | None
+    custom: tuple[str, ...] = ()
+    doubt: str | None = None
 
 
 def choose(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> Backend:
     """The backend for this model, this loss and batches like this one, run `micro` samples at a time.
 
-    Costs two or three gradients of one sample. Raises ValueError for what no backend does right.
+    Costs two or three gradients of one sample, three more where exact products are meant to be taken, and some ten
+    where a custom function has them compared with differences. Raises ValueError for what no backend does right.
     """
     check_model(model)
-    return decide(inspect(model, loss, batch, micro))
+    facts = inspect(model, loss, batch, micro)
+    found = decide(facts)
+    if found.products == "differences":
+        return found
+    oracle, kinked = TorchOracle(model), facts.kinked if facts.holdable else None
+    why = doubt(oracle, loss, batch[:1].to(oracle.device), kinked, facts.custom)
+    return found if why is None else decide(replace(facts, doubt=why))
 
 
 def decide(facts: Facts) -> Backend:
-    """Sharding and fused attention rule out autograd; kinks that cannot be held rule out differences."""
+    """Sharding, fused attention and a doubt rule out autograd; kinks that cannot be held rule out differences."""
     size = f"{facts.trained:,} trained parameters" + (" of an adapter" if facts.adapter else "")
     impossible = _no_double_backward(facts)
     if not facts.holdable:
         if impossible:
             raise ValueError(
                 f"oracle: {impossible}, so second derivatives must be differences, and the network has branches "
-                "that cannot be held in a probe; use smooth activations (SiLU, GELU)"
+                "that cannot be held in a probe; use smooth activations (SiLU, GELU), or operations (and a "
+                "backward) that torch differentiates twice"
             )
         why = "the network has kinks that differences cannot hold"
+        if facts.custom:
+            why += f", so the backward of {', '.join(facts.custom)} was not compared with them"
         return Backend("exact", why, streamed=not _fits(facts, "mixed"))
     if impossible:
         return Backend("differences", impossible)
     kinds = "kinks held in probes" if facts.kinked else "smooth"
-    if facts.parameters <= SMALL and _fits(facts, "exact"):
+    if facts.parameters <= SMALL and _fits(facts, "exact") and not facts.custom:
         return Backend("exact", f"small: {size}")
     if _fits(facts, "mixed"):
         return Backend("mixed", f"{kinds}, {size}, double backward fits in memory")
@@ -120,7 +134,7 @@ def _no_double_backward(facts: Facts) -> str | None:
         return "the parameters are sharded"
     if facts.attention is not None and facts.attention not in ("eager", "sdpa"):
         return f"{facts.attention} has no second derivative"
-    return None
+    return facts.doubt
 
 
 def _fits(facts: Facts, name: str) -> bool:
@@ -135,7 +149,7 @@ def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> 
     device = trained[0].device
     sample = batch[:1].to(device)
     model.eval()
-    kept = _activations(model, loss, sample, params)
+    kept, custom = _activations(model, loss, sample, params)
 
     def gradient(held: Held | None) -> None:
         value, _ = Part(sample, 1, held=held).sums(loss, model)
@@ -162,11 +176,12 @@ def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> 
         kept=kept * min(len(batch), micro or len(batch)),
         vector=sum(p.numel() * p.element_size() for p in trained),
         free=free_memory(device),
+        custom=custom,
     )
 
 
-def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor]) -> int:
-    """Bytes that a backward pass of one sample keeps."""
+def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor]) -> tuple[int, tuple[str, ...]]:
+    """(bytes that a backward pass of one sample keeps, its nodes of somebody's own)."""
     own = {p.untyped_storage().data_ptr() for p in params if not hasattr(p, "to_local")}
     sizes: dict[int, int] = {}
 
@@ -177,15 +192,5 @@ def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        checked(lambda: loss(model, sample).sums(), params[0].device)
-    return sum(sizes.values())
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Free bytes on the device; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None
+        value, _ = checked(lambda: loss(model, sample).sums(), params[0].device)
+    return sum(sizes.values()), customs([value])

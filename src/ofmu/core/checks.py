@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.nn import Module
 from torch.utils.checkpoint import CheckpointError
 
-from .kinks import Held, kinks
+from .kinks import Held
+from .watch import kinks
 
 FLOATS = (torch.float32, torch.float64)
+MISSING = re.compile(r"derivative for '?(?:aten::)?_?(\w+)'? is not implemented")
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -27,9 +31,7 @@ def check_model(model: Module) -> None:
     trained = {id(p): p for p in model.parameters() if p.requires_grad}
     if not trained:
         raise ValueError("oracle: the model has no trainable parameter (requires_grad is False everywhere)")
-    half = {p.dtype for p in trained.values()} - set(FLOATS)
-    if half:
-        raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+    _check_types(model)
     kinds = {kind.__name__ for part in model.modules() for kind in type(part).__mro__}
     if "DistributedDataParallel" in kinds:
         raise ValueError(
@@ -52,6 +54,19 @@ def check_model(model: Module) -> None:
                 f"oracle: embedding {name!r} has padding_idx {part.padding_idx}, which drops the gradient of real "
                 "tokens of that id (often the end of text); set its padding_idx to None"
             )
+
+
+def _check_types(model: Module) -> None:
+    types = {p.dtype: name for name, p in model.named_parameters() if p.requires_grad}
+    half = set(types) - set(FLOATS)
+    if half:
+        raise ValueError(f"oracle: trainable parameters are {half}, expected float32: model.float() first")
+    if len(types) > 1:
+        (one, first), (other, second) = types.items()
+        raise ValueError(
+            f"oracle: trainable parameters are of two types ({first!r} is {one}, {second!r} {other}), expected "
+            "one, from which steps and precision follow: model.float() or model.double() first"
+        )
 
 
 def check_fields(model: Module, exact: bool) -> None:
@@ -84,17 +99,50 @@ def _random_state(device: torch.device) -> list[Tensor]:
     return [torch.get_rng_state(), module.get_rng_state(*place)]
 
 
+def nodes(values: Iterable[Tensor]) -> Iterator[Node]:
+    """Every node of the graph that made them, once."""
+    seen: set[Node] = set()
+    waiting = [value.grad_fn for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [later for later, _ in node.next_functions]
+
+
+class SecondDerivativeError(ValueError):
+    """What cannot be differentiated twice, or not rightly; reason: in words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"oracle: {reason}: exact second derivatives are wrong or cannot be had; use products='differences', "
+            "outer='differences', or operations (and a backward) that torch differentiates twice"
+        )
+        self.reason = reason
+
+
+@contextmanager
+def derivable() -> Iterator[None]:
+    """Raises SecondDerivativeError, naming the operation, for a derivative that torch lacks."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = MISSING.search(str(error))
+        if found is None:
+            raise
+        raise SecondDerivativeError(
+            f"torch has no second derivative of {found[1].removesuffix('_backward')}"
+        ) from error
+
+
 def check_graph(value: Tensor) -> None:
     """Raises ValueError for what second derivatives would be silently wrong with, exact or differenced.
 
     Reentrant checkpointing cuts the graph. Half precision inside rounds θ's gradients to three digits, of which a
     difference leaves none.
     """
-    seen, waiting = set(), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
+    for node in nodes([value]):
         if "CheckpointFunction" in node.name():
             raise ValueError(
                 "oracle: the model uses reentrant gradient checkpointing, through which torch.autograd.grad does "
@@ -107,8 +155,6 @@ def check_graph(value: Tensor) -> None:
                 "mixed_precision, FSDP's MixedPrecisionPolicy, frozen half-precision layers), expected float32 "
                 "for second derivatives: prepare or load it without, and give autocast= to the oracle"
             )
-        seen.add(node)
-        waiting += [later for later, _ in node.next_functions]
 
 
 @contextmanager
@@ -147,6 +193,6 @@ def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:
         raise ValueError(
             f"oracle: differences need a smooth network, found {', '.join(sorted(left))}, whose branch cannot be "
             "held in a probe; use products='exact', outer='exact', or smooth activations (SiLU, GELU), or in a "
-            "loss of your own core.kinks.hold(a mask of detached values)"
+            "loss of your own core.kinks.hold(the mask)"
         )
     return True

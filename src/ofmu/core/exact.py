@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +34,7 @@ class Exact:
         self.work = oracle.spend(parts, 1, loss)
         self._oracle, self._loss, self._parts, self._again, self._light = oracle, loss, parts, again, light
         self._keep = again or (len(parts) == 1 and not light)
-        self._graphs: list[Vector] = []
+        self.graphs: list[Vector] = []  # by part, the gradient with its graph, where it is kept
         found, sums, self._seed = [], oracle.zeros(2), oracle.zeros(()) + 1
         for part in self._parts:
             value, weight = self._forward(part)
@@ -46,7 +45,7 @@ class Exact:
             graph = self._gradient(value, self._keep)
             found.append(graph if again else [g.detach() for g in graph])
             if self._keep:
-                self._graphs.append(graph)
+                self.graphs.append(graph)
         if len(self._parts) > 1:
             sums = oracle.group.total(sums)
         self._scale = None if len(self._parts) == 1 else 1 / sums[1]
@@ -56,7 +55,7 @@ class Exact:
     def _forward(self, part: Part) -> tuple[Tensor, Tensor]:
         oracle, closed = self._oracle, self._oracle.closed
         with oracle.exactly(), nullcontext() if closed.needed is False else closed:
-            return oracle.looked(partial(part.sums, self._loss, oracle.model))
+            return part.sums(self._loss, oracle.model)
 
     def _gradient(self, value: Tensor, keep: bool) -> Vector:
         """The gradient of one part's sum; keep: with its graph."""
@@ -85,9 +84,9 @@ class Exact:
             return self._total([self._product(graph, v, keep=False) for graph in graphs])
         self.work += self._oracle.spend(self._parts, 2)
         keep = self._again or not last
-        products = self._total([self._product(graph, v, keep) for graph in self._graphs])
+        products = self._total([self._product(graph, v, keep) for graph in self.graphs])
         if not keep:
-            self._graphs.clear()
+            self.graphs.clear()
         return products
 
     def here(self) -> Exact:

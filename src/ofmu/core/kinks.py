@@ -3,7 +3,7 @@
 A difference of gradients across a kink is wrong at every step size: in float32 the gradient's jump outweighs its
 slope. The Hessian that autograd computes is that of the branch chosen *here*. So a probe must not choose again:
 `Held` records every choice at θ and replays it at θ + εv, where the function is then smooth, and its difference
-tends to what double backward gives. What chooses in a way that cannot be held is found by `kinks` and refused.
+tends to what double backward gives. What cannot be held is found by `core.watch` and refused.
 """
 
 from __future__ import annotations
@@ -15,25 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .bits import Bits, masked
-
-# aten operations whose derivative jumps; the smooth ones between (softmax, norms, SiLU, GELU) are not here
-# fmt: off
-KINKED = frozenset(
-    {
-        "relu", "relu6", "threshold", "leaky_relu", "rrelu_with_noise", "_prelu_kernel", "hardtanh",
-        "hardswish", "hardsigmoid", "hardshrink", "softshrink", "elu", "abs", "clamp", "clamp_min",
-        "clamp_max", "maximum", "minimum", "fmax", "fmin", "max", "min", "amax", "amin", "aminmax", "topk",
-        "sort", "median", "kthvalue", "mode", "max_pool1d", "max_pool2d_with_indices",
-        "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d",
-        "round", "floor", "ceil", "trunc", "sign", "sgn", "fmod", "remainder", "heaviside", "argmax", "argmin",
-        "cummax", "cummin", "smooth_l1_loss", "huber_loss",
-        "gt", "lt", "ge", "le",  # whatever is made of it: where, masked_fill, a product, an if
-    }
-)
-# fmt: on
+from .watch import noted
 
 
 class Held(TorchFunctionMode):
@@ -101,8 +85,9 @@ _stack: list[Held] = []
 def hold(choice: Tensor) -> Tensor:
     """For losses: `choice` (such as the active set of a bound), held wherever differences are being taken.
 
-    A mask of detached values: one that is compared with its graph is taken for a branch that nobody holds.
+    A mask or indices, without a graph: what was compared or rounded on the way to it counts as held.
     """
+    noted(choice)
     return _stack[-1].choose(lambda: choice) if _stack else choice
 
 
@@ -134,6 +119,14 @@ def _relu6(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
     return _hardtanh(held, x, 0.0, 6.0)
 
 
+def _hardsigmoid(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return _relu6(held, x + 3) / 6
+
+
+def _hardswish(held: Held, x: Tensor, inplace: bool = False) -> Tensor:
+    return x * _relu6(held, x + 3) / 6
+
+
 def _max_pool2d(held: Held, x: Tensor, *args: Any, **options: Any) -> Tensor:
     options.pop("return_indices", None)
     places = held.choose(lambda: F.max_pool2d_with_indices(x.detach(), *args[:5], **options)[1])
@@ -146,28 +139,7 @@ HOLDS: dict[str, Callable[..., Tensor]] = {
     "prelu": _prelu,
     "hardtanh": _hardtanh,
     "relu6": _relu6,
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": _hardswish,
     "max_pool2d": _max_pool2d,
 }
-
-
-class _Watch(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__.removesuffix("_")
-        # what does not depend on the parameters (masks, counts) may choose as it likes
-        if name in KINKED and any(isinstance(x, Tensor) and x.requires_grad for x in args):
-            self.found.add(name)
-        return func(*args, **(kwargs or {}))
-
-
-def kinks(run: Callable[[], Any]) -> frozenset[str]:
-    """The kinked operations of `run` on what depends on the parameters.
-
-    Functional ones are found like modules: it is the aten operations of one pass that are looked at.
-    """
-    with _Watch() as watch:
-        run()
-    return frozenset(watch.found)

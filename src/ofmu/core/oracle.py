@@ -7,7 +7,7 @@ derivatives are exact (`core.exact`) or differences of gradients (`core.differen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,15 @@ from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
-from .checks import check_fields, check_model, checked, held_kinks, refused_recomputation
+from .checks import (
+    SecondDerivativeError,
+    check_fields,
+    check_model,
+    checked,
+    derivable,
+    held_kinks,
+    refused_recomputation,
+)
 from .differenced import Differenced
 from .differences import Steps
 from .exact import Exact
@@ -27,6 +35,7 @@ from .kinks import Held
 from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
 from .smooth import Closed
 from .terms import Loss, Terms, extra_passes
+from .twice import customs, doubt
 from .vectors import Vector
 
 __all__ = ["Evaluation", "Field", "Known", "Linearization", "Oracle", "Products", "Scheme", "TorchOracle"]
@@ -77,15 +86,7 @@ class TorchOracle:
         self.cost = 0.0
         self.steps, self.closed = Steps(self.params), Closed()
         self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
-        self._looked = False  # whether a pass was looked at for what breaks double backward
-
-    def looked(self, run: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """A pass that will be differentiated twice; the first one is checked."""
-        if self._looked:
-            return run()
-        found = checked(run, self.device)
-        self._looked = True
-        return found
+        self._looked: set[str] = set()  # the slots whose loss was looked at for what breaks double backward
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
@@ -102,8 +103,17 @@ class TorchOracle:
         """Full precision, and plain attention: the fused kernels have no second derivative on most devices.
 
         Around backward passes too: autocast casts their products, and checkpointing runs the network again there.
+        Raises `SecondDerivativeError` for an operation that has none.
         """
-        with refused_recomputation(), self.precision(full=True), sdpa_kernel(SDPBackend.MATH):
+from .checks import (
+    SecondDerivativeError,
+    check_fields,
+    check_model,
+    checked,
+    derivable,
+    held_kinks,
+    refused_recomputation,
+)
             yield
 
     def parts(self, batch: Any) -> list[Part]:
@@ -178,6 +188,8 @@ class TorchOracle:
         Cost b, and a product 2b (light 3b; forward differences b).
         """
         parts, exact = self.parts(batch), self.products == "exact"
+        if exact:
+            self._look(loss, parts[0], slot)
         if not exact or (again and self.outer == "differences"):
             activations = self._kinks(loss, parts[0], slot)
             parts = [replace(part, held=Held(activations)) for part in parts]
@@ -197,6 +209,27 @@ class TorchOracle:
             with self.precision(full=True):
                 self._kinked[slot] = held_kinks(gradient)
         return self._kinked[slot]
+
+    def _look(self, loss: Loss, part: Part, slot: str) -> None:
+        """Refuses, once by loss, what double backward is wrong for: one sample runs forward.
+
+        Where somebody's own backward is on the way, its products are compared with differences (`core.twice`).
+        """
+        if slot in self._looked:
+            return
+        sample = Part(part.batch[:1], 1)
+        with self.exactly():
+            value, _ = checked(lambda: sample.sums(loss, self.model), self.device)
+        if custom := customs([value]):
+            del value
+            try:
+                kinked = self._kinks(loss, part, slot)
+            except ValueError:
+                kinked = None
+            why = doubt(TorchOracle(self.model), loss, sample.batch, kinked, custom)
+            if self.group.total(self.zeros(1) + (why is not None)).any():  # all ranks, or none
+                raise SecondDerivativeError(why or "exact products are off on another rank")
+        self._looked.add(slot)
 
     def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
         """J v of a gradient field: exactly (reverse mode through all that made `at`) or by differences."""

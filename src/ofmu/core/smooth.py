@@ -1,4 +1,4 @@
-"""Operations whose higher derivatives torch holds too much for (SiLU) or takes wrongly (normalisations).
+"""Operations whose higher derivatives torch holds too much for (SiLU), takes wrongly (normalisations) or not at all.
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
 ∇Φ of a small CNN then holds nearly twice as much. With σ the logistic
@@ -13,6 +13,7 @@ The double backward of layer, instance and batch normalisation takes mean and de
 That of group normalisation is right, and all are group normalisations: of one group, of one for each channel, and
 of the batch laid out as one sample. That of weight normalisation, where it is fused, is wrong itself, so that H v
 is; made of a norm, a quotient and a product it is right.
+Hardsigmoid has no double backward; the functions that it is made of do.
 """
 
 from __future__ import annotations
@@ -147,8 +148,15 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
+def hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
+    """The same function out of parts that torch differentiates twice."""
+    found = F.relu6(x + 3) / 6
+    return x.copy_(found) if inplace else found
+
+
 OURS: dict[Callable[..., Any], Callable[..., Tensor]] = {
     F.silu: silu,
+    F.hardsigmoid: hardsigmoid,
     F.layer_norm: layer_norm,
     F.instance_norm: instance_norm,
     F.batch_norm: batch_norm,
