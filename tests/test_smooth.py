@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ofmu.benchmarks.accuracy.measure import errors, reference
 from ofmu.benchmarks.accuracy.problems import Problem
+from ofmu.core.backend import choose
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import Closed
 from ofmu.losses import class_nll
@@ -93,6 +94,11 @@ def test_a_batch_norm_is_torchs_by_the_batch_and_by_running_statistics(shape):
             found = normed(training, statistics)
         assert torch.allclose(found, expected, atol=1e-6)
         assert training or torch.equal(found, expected)
+
+
+def test_what_normalises_by_the_batch_can_be_looked_at():
+    given = _problem("batch norm")  # which torch refuses to run on a single sample
+    assert choose(given.model, given.loss, given.forget).name == "exact"
 
 
 def test_a_normalisation_under_checkpointing_is_refused_for_exact_derivatives_alone():

@@ -66,7 +66,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Facts:
-    """What decides. kept: the bytes that a backward pass of one whole batch keeps, estimated from a single sample.
+    """What decides. kept: the bytes that a backward pass of one whole batch keeps, estimated from a few samples.
 
     vector: the bytes of one vector of trained parameters. custom: nodes of a graph whose backward is somebody's
     own; doubt: why exact products cannot be had or trusted (`core.twice`), once that was looked at.
@@ -89,8 +89,9 @@ class Facts:
 def choose(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> Backend:
     """The backend for this model, this loss and batches like this one, run `micro` samples at a time.
 
-    Costs two or three gradients of one sample, three more where exact products are meant to be taken, and some ten
-    where a custom function has them compared with differences. Raises ValueError for what no backend does right.
+    Costs two or three gradients of two samples, three more where exact products are meant to be taken, and some
+    ten where a custom function has them compared with differences. Raises ValueError for what no backend does
+    right.
     """
     check_model(model)
     facts = inspect(model, loss, batch, micro)
@@ -98,7 +99,7 @@ def choose(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> B
     if found.products == "differences":
         return found
     oracle, kinked = TorchOracle(model), facts.kinked if facts.holdable else None
-    why = doubt(oracle, loss, batch[:1].to(oracle.device), kinked, facts.custom)
+    why = doubt(oracle, loss, Part(batch.to(oracle.device), len(batch)).few(), kinked, facts.custom)
     return found if why is None else decide(replace(facts, doubt=why))
 
 
@@ -143,16 +144,16 @@ def _fits(facts: Facts, name: str) -> bool:
 
 
 def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> Facts:
-    """Looks at the model, and runs one sample: what it does counts, not what its modules are called."""
+    """Looks at the model, and runs two samples: what it does counts, not what its modules are called."""
     params = list(model.parameters())
     trained = [p for p in params if p.requires_grad]
     device = trained[0].device
-    sample = batch[:1].to(device)
+    sample = Part(batch, len(batch)).few().batch.to(device)
     model.eval()
     kept, custom = _activations(model, loss, sample, params)
 
     def gradient(held: Held | None) -> None:
-        value, _ = Part(sample, 1, held=held).sums(loss, model)
+        value, _ = Part(sample, len(sample), held=held).sums(loss, model)
         if sharded(model):  # a sharded module supports nothing else
             value.backward()
             for p in trained:
@@ -173,7 +174,7 @@ def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> 
         attention=getattr(getattr(model, "config", None), "_attn_implementation", None),
         holdable=holdable,
         kinked=kinked,
-        kept=kept * min(len(batch), micro or len(batch)),
+        kept=kept * min(len(batch), micro or len(batch)) // len(sample),
         vector=sum(p.numel() * p.element_size() for p in trained),
         free=free_memory(device),
         custom=custom,
@@ -181,7 +182,7 @@ def inspect(model: Module, loss: Loss, batch: Any, micro: int | None = None) -> 
 
 
 def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor]) -> tuple[int, tuple[str, ...]]:
-    """(bytes that a backward pass of one sample keeps, its nodes of somebody's own)."""
+    """(bytes that a backward pass of these samples keeps, its nodes of somebody's own)."""
     own = {p.untyped_storage().data_ptr() for p in params if not hasattr(p, "to_local")}
     sizes: dict[int, int] = {}
 

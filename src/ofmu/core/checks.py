@@ -178,7 +178,7 @@ def refused_recomputation() -> Iterator[None]:
 def held_kinks(gradient: Callable[[Held | None], Any]) -> bool:
     """Whether a model has branches to be held in probes; ValueError where one cannot be.
 
-    gradient: runs one sample forward and backward, holding what it is given. The backward pass is watched too:
+    gradient: runs a few samples forward and backward, holding what it is given. The backward pass is watched too:
     non-reentrant checkpointing runs the network again there, where nothing is held.
     """
     if not kinks(lambda: gradient(None)):

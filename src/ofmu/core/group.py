@@ -77,6 +77,9 @@ class Alone:
         return v
 
 
+FEW = 2  # samples; by the statistics of a batch of one nothing can be normalised
+
+
 @dataclass(frozen=True)
 class Part:
     """A few samples that are run together.
@@ -89,6 +92,11 @@ class Part:
     of: int
     counts: bool = True
     held: Held | None = None
+
+    def few(self) -> Part:
+        """What suffices to see what the model does: `FEW` samples, all that counts."""
+        found = self.batch[:FEW]
+        return Part(found, len(found))
 
     def sums(self, loss: Loss, model: Module) -> tuple[Tensor, Tensor]:
         """(Σ wv, Σ w), scalars; the first with its graph."""

@@ -105,15 +105,8 @@ class TorchOracle:
         Around backward passes too: autocast casts their products, and checkpointing runs the network again there.
         Raises `SecondDerivativeError` for an operation that has none.
         """
-from .checks import (
-    SecondDerivativeError,
-    check_fields,
-    check_model,
-    checked,
-    derivable,
-    held_kinks,
-    refused_recomputation,
-)
+        plain = sdpa_kernel(SDPBackend.MATH)
+        with refused_recomputation(), derivable(), self.precision(full=True), plain:
             yield
 
     def parts(self, batch: Any) -> list[Part]:
@@ -200,7 +193,7 @@ from .checks import (
     def _kinks(self, loss: Loss, part: Part, slot: str) -> bool:
         """Whether model or loss have branches to hold in probes; found once. Raises where one cannot be held."""
         if slot not in self._kinked:
-            sample, one = Part(part.batch[:1], 1), self.zeros(()) + 1
+            sample, one = part.few(), self.zeros(()) + 1
 
             def gradient(held: Held | None) -> Vector:
                 value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.device)
@@ -211,13 +204,13 @@ from .checks import (
         return self._kinked[slot]
 
     def _look(self, loss: Loss, part: Part, slot: str) -> None:
-        """Refuses, once by loss, what double backward is wrong for: one sample runs forward.
+        """Refuses, once by loss, what double backward is wrong for: two samples run forward.
 
         Where somebody's own backward is on the way, its products are compared with differences (`core.twice`).
         """
         if slot in self._looked:
             return
-        sample = Part(part.batch[:1], 1)
+        sample = part.few()
         with self.exactly():
             value, _ = checked(lambda: sample.sums(loss, self.model), self.device)
         if custom := customs([value]):
@@ -226,7 +219,7 @@ from .checks import (
                 kinked = self._kinks(loss, part, slot)
             except ValueError:
                 kinked = None
-            why = doubt(TorchOracle(self.model), loss, sample.batch, kinked, custom)
+            why = doubt(TorchOracle(self.model), loss, sample, kinked, custom)
             if self.group.total(self.zeros(1) + (why is not None)).any():  # all ranks, or none
                 raise SecondDerivativeError(why or "exact products are off on another rank")
         self._looked.add(slot)

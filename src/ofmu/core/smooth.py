@@ -1,4 +1,4 @@
-"""Operations whose higher derivatives torch holds too much for (SiLU), takes wrongly (normalisations) or not at all.
+"""Operations whose higher derivatives torch holds too much for (SiLU), takes wrongly (norms) or not at all.
 
 torch differentiates SiLU's gradient through half a dozen elementwise operations, each of which keeps its result:
 ∇Φ of a small CNN then holds nearly twice as much. With σ the logistic

@@ -1,4 +1,4 @@
-"""Whether a loss can be differentiated twice, and rightly: an exact product of one sample beside a difference.
+"""Whether a loss can be differentiated twice, and rightly: an exact product of two samples beside a difference.
 
 torch differentiates a backward pass as it was written. A `torch.autograd.Function` whose backward uses detached or
 numpy values hides their slope, and double backward is wrong without a word. Other operations have no second
@@ -8,7 +8,8 @@ derivative at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -43,16 +44,16 @@ def customs(values: Iterable[Tensor]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def doubt(oracle: TorchOracle, loss: Loss, sample: Any, kinked: bool | None, custom: Sequence[str]) -> str | None:
+def doubt(oracle: TorchOracle, loss: Loss, few: Part, kinked: bool | None, custom: Sequence[str]) -> str | None:
     """Why exact products cannot be had or trusted, in words; None where they can.
 
-    oracle: one of this process alone, whose steps are its own. sample: a batch of one. kinked: whether there are
+    oracle: one of this process alone, whose steps are its own. few: one or two samples. kinked: whether there are
     branches to hold; None: they cannot be held, so nothing is compared. custom: `customs` of a pass. Costs three
-    gradients of the sample, and seven more, or twice as many, where there are custom functions.
+    gradients of them, and seven more, or twice as many, where there are custom functions.
     """
     through = f" (custom functions: {', '.join(custom)})" if custom else ""
     try:
-        line = Exact(oracle, loss, [Part(sample, 1)], again=False)
+        line = Exact(oracle, loss, [few], again=False)
         if any(node.name() == "torch::autograd::Error" for node in nodes(line.graphs[0])):
             return f"a function is marked once_differentiable{through}"
         line.hvp([torch.ones_like(g) for g in line.grad], last=True)
@@ -64,7 +65,7 @@ def doubt(oracle: TorchOracle, loss: Loss, sample: Any, kinked: bool | None, cus
         return None
     for share in AWAY:
         try:
-            off = _off(oracle, loss, sample, kinked, share)
+            off = _off(oracle, loss, few, kinked, share)
         except (RuntimeError, ValueError):  # what fails at such parameters alone says nothing
             off = 0.0
         if not off > 0:
@@ -78,7 +79,7 @@ def _direction(grad: Vector) -> Vector:
     return [torch.empty_like(g).bernoulli_(0.5, generator=generator).mul_(2).sub_(1).mul_(g) for g in grad]
 
 
-def _off(oracle: TorchOracle, loss: Loss, sample: Any, kinked: bool, share: float) -> float:
+def _off(oracle: TorchOracle, loss: Loss, few: Part, kinked: bool, share: float) -> float:
     """How far an exact product is from a central difference, relative to the longer of them; 0 within its noise.
 
     Away from the parameters as they are: of a sample that is fitted, p − 1 has no digits in float32, and a
@@ -88,20 +89,18 @@ def _off(oracle: TorchOracle, loss: Loss, sample: Any, kinked: bool, share: floa
     steps = oracle.steps
     with vectors.restored(oracle.params):
         _shift(oracle.params, share)
-        line = Exact(oracle, loss, [Part(sample, 1)], again=False)
+        line = Exact(oracle, loss, [few], again=False)
         v = _direction(line.grad)
         exact, size = line.hvp(v, last=True), vectors.size(v)
         if not size > 0:
             return 0.0
-        if (
-            length := vectors.size(exact)
-        ) > 0:  # the step at which the gradient, as long as v, changes by its length
+        if (length := vectors.size(exact)) > 0:  # where the gradient, as long as v, changes by its length
             steps.relative[SLOT] = size**2 / (length * steps.scale)
         steps.tried.clear()
-        held = [Part(sample, 1, held=Held(kinked))]
+        held = [replace(few, held=Held(kinked))]
         found = Differenced(oracle, loss, held, SLOT, "auto", again=False).hvp(v)
     off, other = vectors.distance(exact, found), vectors.size(found)
-    longer, noise = max(length, other), steps.tried[SLOT][2] * other
+    longer, noise = max(length, other), steps.tried[SLOT].off(size) * other
     return off / longer if off > APART * longer + noise else 0.0
 
 
