@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ofmu.cli.exits import DONE
+from ofmu.cli.places import file_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.errors import UserError
 from ofmu.report.model import REFERENCES, Cost, Page, ScoreRow, TaskSection
@@ -22,8 +23,9 @@ from ofmu.report.table import print_scores
 SAME = 1e-6  # two runs that measured one reference model may differ by rounding
 
 
-def compare(runs: Sequence[str], out: str | None, machine: bool) -> int:
+def compare(runs: Sequence[str], out: str | None, overwrite: bool, machine: bool) -> int:
     """Read, join, print; and write a page to `out`."""
+    file = None if out is None else file_to_write(out, overwrite)
     rows: list[ScoreRow] = []
     costs: list[Cost] = []
     for run in runs:
@@ -32,9 +34,9 @@ def compare(runs: Sequence[str], out: str | None, machine: bool) -> int:
         costs += [_cost(run, cost) for cost in extra.get("costs", [])]
     if not rows:
         raise UserError("compare: found no runs, expected folders that unlearn wrote")
-    if out is not None:
-        write_page(Path(out), _page(runs, rows, costs))
-        note(f"{out} written")
+    if file is not None:
+        write_page(file, _page(runs, rows, costs))
+        note(f"{file} written")
     if machine:
         print_json({"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs]})
     else:

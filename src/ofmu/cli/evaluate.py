@@ -11,6 +11,7 @@ from ofmu.cli.exits import DONE
 from ofmu.cli.kept_view import kept_look
 from ofmu.cli.loading import check_alike, check_finite, files_of, model_path
 from ofmu.cli.options import EvaluateOptions
+from ofmu.cli.places import file_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.cli.scoring import Scorer, score
 from ofmu.engine.models import load_model
@@ -22,6 +23,7 @@ from ofmu.report.table import print_scores
 
 def evaluate(options: EvaluateOptions) -> int:
     """Measure and print; see `EvaluateOptions`."""
+    out = None if options.out is None else file_to_write(options.out, options.overwrite)
     files = files_of(options)
     loaded = load_model(model_path(options.model))
     check_finite(loaded.module, options.model)
@@ -37,8 +39,9 @@ def evaluate(options: EvaluateOptions) -> int:
     rows = score(task, options.name, options.seed, scorer.look(loaded.module), gold)
     if gold is not None:
         rows += score(task, RETRAIN, options.seed, gold, gold)
-    if options.out is not None:
-        write_scores(Path(options.out), rows, {"model": options.model})
+    if out is not None:
+        write_scores(out, rows, {"model": options.model})
+        note(f"{out} written")
     if options.json:
         print_json({"rows": [asdict(row) for row in rows]})
     else:

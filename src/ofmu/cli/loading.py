@@ -10,6 +10,7 @@ from torch.nn import Module
 
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.options import EvaluateOptions, UnlearnOptions
+from ofmu.cli.places import is_run
 from ofmu.engine.hashing import model_fingerprint
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.requests import Files
@@ -40,8 +41,8 @@ def places_of(options: UnlearnOptions | AttackOptions) -> dict[str, str]:
 
 def model_path(source: str) -> str:
     """A model's place; the OUT of an earlier run stands for the model in it."""
-    inner = Path(source).expanduser() / "model"
-    return str(inner) if inner.is_dir() and (inner.parent / "scores.json").is_file() else source
+    folder = Path(source).expanduser()
+    return str(folder / "model") if is_run(folder) else source
 
 
 def check_finite(module: Module, source: str) -> None:

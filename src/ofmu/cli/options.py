@@ -53,6 +53,7 @@ Resume = Annotated[
 Overwrite = Annotated[
     bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
 ]
+Replace = Annotated[bool, Parameter(group=OUTPUT, help="Replace what is at OUT already.", negative="")]
 Machine = Annotated[
     bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
 ]
@@ -215,4 +216,5 @@ class EvaluateOptions:
     max_length: MaxLength = None
     seed: Annotated[int, Parameter(group=OUTPUT, help="Seed written beside the scores.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="File for the scores (JSON).")] = None
+    overwrite: Replace = False
     json: Machine = False
