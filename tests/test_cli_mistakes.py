@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cli_world import World, text_world, write_jsonl
+from cli_world import World, image_world, text_world, write_jsonl
 from ofmu.cli.main import run
 from ofmu.data.read import open_records
 
@@ -92,6 +92,27 @@ def test_a_pickle_is_never_read(refused, tmp_path):
 def test_an_unknown_method(refused):
     said = refused("--method", "omfu")
     assert "did you mean 'ofmu'?" in said
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("lora:4", "needs a transformers model, found a CNN; use full or top:K"),
+        ("top:9", "trainable: found top:9, expected at most top:4 (the model's layers)"),
+    ],
+)
+def test_what_cannot_be_trained_of_this_model(tmp_path, capsys, spec, expected):
+    images = image_world(tmp_path)
+    assert images.unlearn(tmp_path / "out", "--trainable", spec) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith("ofmu: ")  # before any work
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_what_cannot_be_trained_of_a_text_model(refused):
+    assert "expected at most top:2 (the model's blocks)" in refused("--trainable", "top:3")
+    assert "expected at most top:2 (the model's blocks)" in refused("--trainable", "lora:4,top:3")
 
 
 def test_an_out_that_is_there(world, tmp_path, capsys):

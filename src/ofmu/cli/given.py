@@ -17,7 +17,7 @@ from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import Provenance, read_provenance
 from ofmu.engine.requests import Files, Request, load_request
 from ofmu.engine.targets_named import source_of
-from ofmu.engine.trainable import merge_adapter, parse_trainable
+from ofmu.engine.trainable import check_trainable, merge_adapter, parse_trainable
 from ofmu.errors import UserError
 from ofmu.methods import build_method, check_name
 from ofmu.tasks import Kind, Method
@@ -110,6 +110,7 @@ def load(
     for text in loaded.notes:
         note(text)
     check_finite(loaded.module, options.model)
+    check_trainable(loaded, options.trainable)
     request = load_request(loaded, files, options.max_length)
     for text in request.notes:
         note(text)
