@@ -179,11 +179,59 @@ def test_nan_stops_keeps_the_last_good_model_and_says_where(world, tmp_path, cap
     assert "step 1: forget loss is not a finite number" in said
     assert "that of step 0" in said
     assert "last-good" in said
+    assert "--method ofmu" in said
+    assert "give the same command with --overwrite and a lower --lr" in said
     assert "Traceback" not in said
+    assert "run the same command with --resume" not in said
     assert not out.exists()
     assert same(parameters(world.model), parameters(tmp_path / "out.partial" / "last-good"))
-    assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS, "--resume") == 2
-    assert "diverged" in capsys.readouterr().err
+    for again in ([], ["--resume"]):
+        assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS, *again) == 2
+        said = capsys.readouterr().err
+        assert said.endswith("diverged, and would again; start it anew with --overwrite and a lower --lr\n")
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "2", *STEPS, "--overwrite") in (0, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_bounded_method_that_diverges_is_told_no_bounded_one(world, tmp_path, capsys):
+    assert world.unlearn(tmp_path / "out", "--method", "ofmu-both", "--lr", "1e30", *STEPS) == 3
+    said = capsys.readouterr().err
+    assert "Lower the learning rate" in said
+    assert "--method" not in said
+    assert "whose forget loss" not in said
+
+
+def test_a_run_stopped_after_one_that_diverged_can_be_resumed(world, tmp_path, monkeypatch, capsys):
+    """What the diverged run had kept is gone with it."""
+    out = tmp_path / "out"
+    assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS) == 3
+    capsys.readouterr()
+    monkeypatch.setattr(watching.Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "5", *STEPS, "--overwrite") == 130
+    said = capsys.readouterr().err
+    assert "run the same command with --resume to go on" in said
+    assert "diverge" not in said
+
+
+def test_a_training_that_diverges_leaves_nothing_and_says_what_helps(world, tmp_path, capsys):
+    words = [
+        "train",
+        "--model",
+        "digits-cnn",
+        "--data",
+        str(world.files["retain"]),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert run([*words, "--lr", "1e39", "--epochs", "0.1"]) == 3
+    assert "step 1: a parameter is not a finite number" in capsys.readouterr().err
+    assert run([*words, "--lr", "1e30", "--epochs", "3", "--checkpoint-every", "1"]) == 3
+    said = capsys.readouterr().err
+    assert "the training loss is not a finite number" in said
+    assert "Give a lower --lr than 1e+30" in said
+    assert "--method" not in said
+    assert "--resume" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_loses_nothing_that_is_finished(world, finished, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from ofmu.cli.checkpoints import check_same, room
 from ofmu.cli.interrupts import Pending, patient_signals
 from ofmu.cli.say import bar, note, print_json
 from ofmu.cli.train_options import TrainOptions
+from ofmu.core import vectors
 from ofmu.data.encode import Encoder, TextSamples
 from ofmu.data.images import check_labels, read_images
 from ofmu.data.read import open_records
@@ -118,8 +119,11 @@ def _trained(
                     _save(out, identity, last)
                 if pending.asked:
                     raise KeyboardInterrupt
-    except Diverged:
+        if float(vectors.bad(list(module.parameters()))) > 0:  # the last step is followed by no loss
+            raise Diverged(last.step, "a parameter")
+    except Diverged as error:
         out.checkpoint.unlink(missing_ok=True)  # it would diverge again
+        error.add_note(f"Give a lower --lr than {recipe.lr:g}.")
         raise
     finally:
         pending.patient = False

@@ -4,6 +4,7 @@ While a run lasts, everything is in OUT.partial beside OUT:
 
     OUT.partial/lock                     held as long as the run lives
     OUT.partial/checkpoint.safetensors   what --resume goes on from (several processes: the folder checkpoint)
+    OUT.partial/last-good/               the last model of a run that diverged: it is kept, but not gone on from
     OUT.partial/new/                     what becomes OUT, in one rename, when the run succeeds
     OUT.partial/old/                     the previous OUT, for the instant of an --overwrite
 """
@@ -48,6 +49,7 @@ class Output:
         self.out = out.expanduser().absolute()
         self.work = self.out.with_name(self.out.name + ".partial")
         self.folder = self.work / "new"
+        self.last_good = self.work / "last-good"
         names = ("checkpoint", "checkpoint.safetensors") if sharded else ("checkpoint.safetensors", "checkpoint")
         self.checkpoint, self._other = (self.work / name for name in names)
         self.resuming = False
@@ -100,6 +102,11 @@ class Output:
 
     def _give_up(self, error: BaseException) -> None:
         if self._discard_unless_resumable():
+            if self.last_good.is_dir():
+                error.add_note(
+                    "--resume would diverge again: give the same command with --overwrite and a lower --lr."
+                )
+                return
             error.add_note(f"{self.work} holds a checkpoint: run the same command with --resume to go on.")
         else:
             error.add_note(f"Nothing was written to {self.out}.")
@@ -124,6 +131,11 @@ class Output:
 
     def _check_free_to_write(self) -> None:
         found = _holds(self.checkpoint) or _holds(self._other)
+        if found and self.last_good.is_dir() and not self._overwrite:
+            raise UserError(
+                f"--out: {self.work} holds a run that diverged, and would again; start it anew with --overwrite "
+                "and a lower --lr"
+            )
         if found and not (self._resume or self._overwrite):
             raise UserError(
                 f"--out: {self.work} holds an interrupted run; go on with --resume, or discard it with --overwrite"
@@ -167,7 +179,7 @@ class Output:
     def _prepare(self) -> None:
         self.resuming = self._resume and _holds(self.checkpoint)
         if not self.resuming:
-            for place in (self.checkpoint, self._other):
+            for place in (self.checkpoint, self._other, self.last_good):
                 shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         # A resumed run writes its outputs anew: what a killed one had half written is not trusted.
         shutil.rmtree(self.folder, ignore_errors=True)
