@@ -52,6 +52,9 @@ def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, cap
     assert page.count("What was not tested") == 1
     assert f"<dt>Forget</dt><dd>{world.files['forget']}</dd><dt>Retain</dt><dd>{world.files['retain']}" in page
     assert "and the same question of a model that never saw the rows." in page
+    assert f"--out {out}-again" in page
+    assert run(words(world, *both, "--attacks", "mia", "--out", str(out))) == 2
+    assert json.loads((out / "evidence.json").read_text())["evidence"]["findings"] == said["findings"]  # kept
     stored = json.loads((out / "evidence.json").read_text())
     assert {row["method"] for row in stored["rows"]} == {"Unlearned", "Retrain", "Original"}
 

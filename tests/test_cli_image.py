@@ -1,9 +1,11 @@
 """The command line on a tiny image model: what OUT holds, resuming bit for bit, comparing."""
 
 import errno
+import html
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -62,10 +64,11 @@ def test_out_holds_model_scores_config_events_and_a_page(world, tmp_path, capsys
 def test_the_config_reproduces_the_run(world, finished, tmp_path):
     program, *words = shlex.split(json.loads((finished / "config.json").read_text())["command"])
     assert program == "ofmu"
-    words[words.index(str(finished))] = str(tmp_path / "again")
-    assert run(words) == 0
-    assert same(parameters(finished / "model"), parameters(tmp_path / "again" / "model"))
-    assert rows(finished) == rows(tmp_path / "again")
+    assert shlex.join([program, *words]) in html.unescape((finished / "report.html").read_text())
+    assert run(words) == 0  # as it stands: it names another --out
+    again = finished.with_name("out-again")
+    assert same(parameters(finished / "model"), parameters(again / "model"))
+    assert rows(finished) == rows(again)
 
 
 def test_without_a_test_set_accuracy_there_is_missing_with_its_reason(world, tmp_path):
@@ -335,3 +338,6 @@ def test_train_evaluate_and_compare(world, finished, tmp_path, capsys):
     compared = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in compared["rows"]} == {"Original", "FineTune", "OFMU as printed"}
     assert "FineTune" in page.read_text()
+    typed = re.search(r"<code>(ofmu compare .*)</code>", page.read_text())
+    assert run(shlex.split(html.unescape(typed[1]))[1:]) == 0  # as it stands: it names another --out
+    assert (tmp_path / "page-again.html").is_file()

@@ -21,7 +21,7 @@ from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
 from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path, places_of
-from ofmu.cli.places import folder_to_write
+from ofmu.cli.places import another, folder_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
@@ -186,7 +186,7 @@ def _without_names(options: AttackOptions) -> AttackOptions:
 
 def _command(options: AttackOptions) -> str:
     words = ["ofmu", "attack"]
-    for name, value in asdict(options).items():
+    for name, value in asdict(replace(options, out=another(str(options.out)), overwrite=False)).items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, list):
             words += [word for item in value for word in (flag, item)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ofmu.cli.exits import DONE
-from ofmu.cli.places import file_to_write
+from ofmu.cli.places import another, file_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.errors import UserError
 from ofmu.report.model import REFERENCES, Cost, Page, ScoreRow, TaskSection
@@ -35,7 +36,7 @@ def compare(runs: Sequence[str], out: str | None, overwrite: bool, machine: bool
     if not rows:
         raise UserError("compare: found no runs, expected folders that unlearn wrote")
     if file is not None:
-        write_page(file, _page(runs, rows, costs))
+        write_page(file, _page(runs, str(file), rows, costs))
         note(f"{file} written")
     if machine:
         print_json({"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs]})
@@ -87,7 +88,7 @@ def _same(a: ScoreRow, b: ScoreRow) -> bool:
     return abs(a.value - b.value) <= SAME * max(1.0, abs(a.value))
 
 
-def _page(runs: Sequence[str], rows: Sequence[ScoreRow], costs: Sequence[Cost]) -> Page:
+def _page(runs: Sequence[str], out: str, rows: Sequence[ScoreRow], costs: Sequence[Cost]) -> Page:
     sections = []
     for task in tasks_of(rows):
         own = [row for row in rows if row.task == task]
@@ -100,5 +101,5 @@ def _page(runs: Sequence[str], rows: Sequence[ScoreRow], costs: Sequence[Cost]) 
         [f"{len(methods)} results are laid beside each other: {', '.join(methods)}."],
         sections,
         {"runs": json.dumps(list(runs))},
-        f"ofmu compare {' '.join(runs)}",
+        shlex.join(["ofmu", "compare", *runs, "--out", another(out)]),
     )

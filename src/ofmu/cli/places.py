@@ -40,6 +40,12 @@ def folder_to_refresh(out: Path) -> Path:
     return folder
 
 
+def another(out: str) -> str:
+    """The name beside `out` that a printed command writes to: typed again, it would be refused `out` itself."""
+    path = Path(out)
+    return f"{path.parent / path.stem}-again{path.suffix}"
+
+
 def is_run(folder: Path) -> bool:
     """Whether a folder is what `ofmu unlearn` wrote."""
     return (folder / "model").is_dir() and (folder / "scores.json").is_file()
