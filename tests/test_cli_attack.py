@@ -1,6 +1,7 @@
 """`ofmu attack` and `--gate` on tiny models: what is said, what is written, which exit code."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -84,7 +85,9 @@ def test_a_budget_leaves_attacks_out_and_a_gate_that_was_not_run_is_missed(world
     assert run(words(world, "--budget", "1", "--gate", "relearn")) == 5
     said = capsys.readouterr().out
     assert "Gate relearn: missed, since nothing could be tested (it was not run)" in said
-    assert "of the budget were left" in said
+    left = re.search(r"costs (\S+) gradient-equivalents, (\S+) of the budget were left", said)
+    assert 0 <= float(left[2]) < 1  # in the unit of --budget
+    assert float(left[1]) > float(left[2])
 
 
 @pytest.mark.parametrize(

@@ -341,3 +341,18 @@ def test_train_evaluate_and_compare(world, finished, tmp_path, capsys):
     typed = re.search(r"<code>(ofmu compare .*)</code>", page.read_text())
     assert run(shlex.split(html.unescape(typed[1]))[1:]) == 0  # as it stands: it names another --out
     assert (tmp_path / "page-again.html").is_file()
+
+
+def test_a_methods_runs_are_told_apart_by_folder_then_by_place(world, tmp_path, capsys):
+    runs = [tmp_path / name for name in ("a/run", "b/run", "c/run")]
+    for number, out in enumerate(runs, 1):
+        out.parent.mkdir()
+        assert world.unlearn(out, "--method", "finetune", "--budget", str(number)) == 0
+    capsys.readouterr()
+    assert run(["compare", *map(str, runs[:2]), str(runs[2] / "scores.json"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    names = ["FineTune", "FineTune (run)", f"FineTune ({runs[2]})"]
+    assert [cost["method"] for cost in said["costs"]] == names
+    assert list(dict.fromkeys(row["method"] for row in said["rows"])) == ["Original", *names]
+    assert run(["compare", *[str(runs[0])] * 4]) == 2
+    assert "more than once" in capsys.readouterr().err

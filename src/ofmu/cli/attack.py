@@ -20,7 +20,7 @@ from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
-from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path, places_of
+from ofmu.cli.loading import check_finite, check_length, check_retrained, load_like, model_path, places_of
 from ofmu.cli.places import another, folder_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
@@ -71,6 +71,7 @@ def _check(options: AttackOptions) -> None:
         raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
     if options.seed < 0:
         raise UserError(f"--seed: found {options.seed}, expected 0 or more")
+    check_length(options.max_length)
 
 
 def _planned(plan: Plan, kind: Kind) -> str:
@@ -144,9 +145,8 @@ def case_of(
 
 
 def _like(loaded: LoadedModel, place: str, name: str) -> Module:
-    other = load_model(model_path(place))
+    other = load_like(loaded, place, name)
     check_finite(other.module, place)
-    check_alike(loaded, other, name)
     return other.module
 
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from ofmu.report.scores import read_scores
 from ofmu.report.summary import tasks_of
 from ofmu.report.table import print_scores
 
+Named = TypeVar("Named", ScoreRow, Cost)
 SAME = 1e-6  # two runs that measured one reference model may differ by rounding
 
 
@@ -31,8 +32,9 @@ def compare(runs: Sequence[str], out: str | None, overwrite: bool, machine: bool
     costs: list[Cost] = []
     for run in runs:
         found, extra = read_scores(_file(run))
-        rows = _joined(rows, found, run)
-        costs += [_cost(run, cost) for cost in extra.get("costs", [])]
+        suffix = _suffix(rows, found, run)
+        rows = _joined(rows, [_named(row, suffix) for row in found], run)
+        costs += [_named(_cost(run, cost), suffix) for cost in extra.get("costs", [])]
     if not rows:
         raise UserError("compare: found no runs, expected folders that unlearn wrote")
     if file is not None:
@@ -57,14 +59,25 @@ def _cost(run: str, fields: dict[str, Any]) -> Cost:
         raise UserError(f"{run}: costs cannot be read ({error}); was it written by ofmu unlearn?") from None
 
 
+def _suffix(rows: list[ScoreRow], more: list[ScoreRow], run: str) -> str:
+    """What tells a method's second run from the first: its folder's name, or its place where that is taken."""
+    known = {_key(row) for row in rows if row.method not in REFERENCES}
+    folder = _file(run).parent
+    for suffix in ("", f" ({folder.absolute().name})", f" ({folder})"):
+        if not any(_key(_named(row, suffix)) in known for row in more):
+            return suffix
+    raise UserError(f"compare: found {run} more than once, expected every run once")
+
+
+def _named(found: Named, suffix: str) -> Named:
+    return found if found.method in REFERENCES else replace(found, method=found.method + suffix)
+
+
 def _joined(rows: list[ScoreRow], more: list[ScoreRow], run: str) -> list[ScoreRow]:
-    """Both, once each: references measured twice must agree; a method's second run is named by its folder."""
+    """Both, once each: references measured twice must agree."""
     known = {_key(row): row for row in rows}
-    twice = any(_key(row) in known for row in more if row.method not in REFERENCES)
     joined = list(rows)
     for row in more:
-        if twice and row.method not in REFERENCES:
-            row = replace(row, method=f"{row.method} ({Path(run).name})")
         before = known.get(_key(row))
         if before is None:
             joined.append(row)

@@ -140,9 +140,9 @@ class UnlearnOptions:
         Parameter(
             group=HOW,
             help="Learning rate. Of the ofmu methods it is the repair's (outer loop): ofmu's ascents (inner loop) "
-            "scale with it, ofmu-paper's stay at 0.01; ofmu's head start on images goes by the rate that the model "
-            "was trained at. Default: the method's preset (ofmu: 0.001 for images, 0.13 / model width for text, 5 "
-            "times that under lora:R; ofmu-paper: 0.01).",
+            "scale with it, ofmu-paper's stay at 0.01; ofmu's head start on images goes by the rate that the "
+            "model was trained at. Default: the method's preset (ofmu: 0.001 for images, 0.13 / model width for "
+            "text, 5 times that under lora:R; ofmu-paper: 0.01).",
         ),
     ] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ofmu.cli.exits import DONE, OURS
+from ofmu.cli.loading import check_place
 from ofmu.cli.places import folder_to_refresh
 from ofmu.cli.say import note
 from ofmu.cli.tofu_options import TofuOptions
+from ofmu.engine.trainable import parse_trainable
 from ofmu.errors import UserError
 from ofmu.report.model import Page
 from ofmu.report.page import write_page
@@ -108,6 +110,10 @@ def tofu(options: TofuOptions) -> int:
             raise UserError(f"{name}: found {count}, expected at least {least}")
     if options.budget is not None and not 0 < options.budget < math.inf:
         raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
+    if options.trainable is not None:
+        parse_trainable(options.trainable)
+    for name, given in (("--original", options.original), ("--retrain", options.retrain)):
+        check_place(given, name)
     out = folder_to_refresh(options.out)
     if options.smoke:
         page = smoke_tofu(out, 1, note)
