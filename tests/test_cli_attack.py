@@ -1,6 +1,7 @@
 """`ofmu attack` and `--gate` on tiny models: what is said, what is written, which exit code."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -52,6 +53,9 @@ def test_the_command_tells_what_was_tested_and_what_was_not(world, tmp_path, cap
     assert page.count("What was not tested") == 1
     assert f"<dt>Forget</dt><dd>{world.files['forget']}</dd><dt>Retain</dt><dd>{world.files['retain']}" in page
     assert "and the same question of a model that never saw the rows." in page
+    assert f"--out {out}-again" in page
+    assert run(words(world, *both, "--attacks", "mia", "--out", str(out))) == 2
+    assert json.loads((out / "evidence.json").read_text())["evidence"]["findings"] == said["findings"]  # kept
     stored = json.loads((out / "evidence.json").read_text())
     assert {row["method"] for row in stored["rows"]} == {"Unlearned", "Retrain", "Original"}
 
@@ -81,7 +85,9 @@ def test_a_budget_leaves_attacks_out_and_a_gate_that_was_not_run_is_missed(world
     assert run(words(world, "--budget", "1", "--gate", "relearn")) == 5
     said = capsys.readouterr().out
     assert "Gate relearn: missed, since nothing could be tested (it was not run)" in said
-    assert "of the budget were left" in said
+    left = re.search(r"costs (\S+) gradient-equivalents, (\S+) of the budget were left", said)
+    assert 0 <= float(left[2]) < 1  # in the unit of --budget
+    assert float(left[1]) > float(left[2])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The command line on a tiny image model: what OUT holds, resuming bit for bit, comparing."""
 
 import errno
+import html
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -62,10 +64,11 @@ def test_out_holds_model_scores_config_events_and_a_page(world, tmp_path, capsys
 def test_the_config_reproduces_the_run(world, finished, tmp_path):
     program, *words = shlex.split(json.loads((finished / "config.json").read_text())["command"])
     assert program == "ofmu"
-    words[words.index(str(finished))] = str(tmp_path / "again")
-    assert run(words) == 0
-    assert same(parameters(finished / "model"), parameters(tmp_path / "again" / "model"))
-    assert rows(finished) == rows(tmp_path / "again")
+    assert shlex.join([program, *words]) in html.unescape((finished / "report.html").read_text())
+    assert run(words) == 0  # as it stands: it names another --out
+    again = finished.with_name("out-again")
+    assert same(parameters(finished / "model"), parameters(again / "model"))
+    assert rows(finished) == rows(again)
 
 
 def test_without_a_test_set_accuracy_there_is_missing_with_its_reason(world, tmp_path):
@@ -179,11 +182,59 @@ def test_nan_stops_keeps_the_last_good_model_and_says_where(world, tmp_path, cap
     assert "step 1: forget loss is not a finite number" in said
     assert "that of step 0" in said
     assert "last-good" in said
+    assert "--method ofmu" in said
+    assert "give the same command with --overwrite and a lower --lr" in said
     assert "Traceback" not in said
+    assert "run the same command with --resume" not in said
     assert not out.exists()
     assert same(parameters(world.model), parameters(tmp_path / "out.partial" / "last-good"))
-    assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS, "--resume") == 2
-    assert "diverged" in capsys.readouterr().err
+    for again in ([], ["--resume"]):
+        assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS, *again) == 2
+        said = capsys.readouterr().err
+        assert said.endswith("diverged, and would again; start it anew with --overwrite and a lower --lr\n")
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "2", *STEPS, "--overwrite") in (0, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_bounded_method_that_diverges_is_told_no_bounded_one(world, tmp_path, capsys):
+    assert world.unlearn(tmp_path / "out", "--method", "ofmu-both", "--lr", "1e30", *STEPS) == 3
+    said = capsys.readouterr().err
+    assert "Lower the learning rate" in said
+    assert "--method" not in said
+    assert "whose forget loss" not in said
+
+
+def test_a_run_stopped_after_one_that_diverged_can_be_resumed(world, tmp_path, monkeypatch, capsys):
+    """What the diverged run had kept is gone with it."""
+    out = tmp_path / "out"
+    assert world.unlearn(out, "--method", "graddiff", "--lr", "1e30", *STEPS) == 3
+    capsys.readouterr()
+    monkeypatch.setattr(watching.Watch, "event", lambda self, seen: os.kill(os.getpid(), signal.SIGINT))
+    assert world.unlearn(out, "--method", "graddiff", "--steps", "5", *STEPS, "--overwrite") == 130
+    said = capsys.readouterr().err
+    assert "run the same command with --resume to go on" in said
+    assert "diverge" not in said
+
+
+def test_a_training_that_diverges_leaves_nothing_and_says_what_helps(world, tmp_path, capsys):
+    words = [
+        "train",
+        "--model",
+        "digits-cnn",
+        "--data",
+        str(world.files["retain"]),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert run([*words, "--lr", "1e39", "--epochs", "0.1"]) == 3
+    assert "step 1: a parameter is not a finite number" in capsys.readouterr().err
+    assert run([*words, "--lr", "1e30", "--epochs", "3", "--checkpoint-every", "1"]) == 3
+    said = capsys.readouterr().err
+    assert "the training loss is not a finite number" in said
+    assert "Give a lower --lr than 1e+30" in said
+    assert "--method" not in said
+    assert "--resume" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_loses_nothing_that_is_finished(world, finished, tmp_path, monkeypatch, capsys):
@@ -287,3 +338,21 @@ def test_train_evaluate_and_compare(world, finished, tmp_path, capsys):
     compared = json.loads(capsys.readouterr().out)
     assert {row["method"] for row in compared["rows"]} == {"Original", "FineTune", "OFMU as printed"}
     assert "FineTune" in page.read_text()
+    typed = re.search(r"<code>(ofmu compare .*)</code>", page.read_text())
+    assert run(shlex.split(html.unescape(typed[1]))[1:]) == 0  # as it stands: it names another --out
+    assert (tmp_path / "page-again.html").is_file()
+
+
+def test_a_methods_runs_are_told_apart_by_folder_then_by_place(world, tmp_path, capsys):
+    runs = [tmp_path / name for name in ("a/run", "b/run", "c/run")]
+    for number, out in enumerate(runs, 1):
+        out.parent.mkdir()
+        assert world.unlearn(out, "--method", "finetune", "--budget", str(number)) == 0
+    capsys.readouterr()
+    assert run(["compare", *map(str, runs[:2]), str(runs[2] / "scores.json"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    names = ["FineTune", "FineTune (run)", f"FineTune ({runs[2]})"]
+    assert [cost["method"] for cost in said["costs"]] == names
+    assert list(dict.fromkeys(row["method"] for row in said["rows"])) == ["Original", *names]
+    assert run(["compare", *[str(runs[0])] * 4]) == 2
+    assert "more than once" in capsys.readouterr().err

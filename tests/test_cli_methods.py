@@ -118,3 +118,18 @@ def loaded_encoder(loaded):
     from ofmu.data.encode import Encoder
 
     return Encoder.from_settings(loaded.tokenizer, loaded.settings)
+
+
+def test_help_says_which_rate_lr_is_of_the_two_loops(capsys):
+    assert run(["unlearn", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "it is the repair's (outer loop)" in said
+    printed, ours = (build_method(name, "image", lr=0.5) for name in ("ofmu-paper", "ofmu"))
+    assert "ofmu-paper's stay at 0.01" in said
+    assert (printed.outer.lr, printed.scaling, printed.rate) == (0.5, "fixed", 0.01)
+    assert "ofmu's ascents (inner loop) scale with it" in said
+    assert (ours.outer.lr, ours.scaling) == (0.5, "adam")  # a step is ≤ rate · (outer lr) · √(#parameters)
+    assert "ofmu: 0.001 for images" in said
+    assert build_method("ofmu", "image").outer.lr == 0.001
+    assert "ofmu-paper: 0.01" in said
+    assert {build_method("ofmu-paper", kind).outer.lr for kind in ("image", "text")} == {0.01}

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cli_world import World, text_world, write_jsonl
+from cli_world import World, image_world, text_world, write_jsonl
 from ofmu.cli.main import run
 from ofmu.data.read import open_records
 
@@ -94,6 +94,27 @@ def test_an_unknown_method(refused):
     assert "did you mean 'ofmu'?" in said
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("lora:4", "needs a transformers model, found a CNN; use full or top:K"),
+        ("top:9", "trainable: found top:9, expected at most top:4 (the model's layers)"),
+    ],
+)
+def test_what_cannot_be_trained_of_this_model(tmp_path, capsys, spec, expected):
+    images = image_world(tmp_path)
+    assert images.unlearn(tmp_path / "out", "--trainable", spec) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert said.startswith("ofmu: ")  # before any work
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_what_cannot_be_trained_of_a_text_model(refused):
+    assert "expected at most top:2 (the model's blocks)" in refused("--trainable", "top:3")
+    assert "expected at most top:2 (the model's blocks)" in refused("--trainable", "lora:4,top:3")
+
+
 def test_an_out_that_is_there(world, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("mine")
@@ -110,6 +131,7 @@ def test_an_out_that_is_there(world, tmp_path, capsys):
         (("--budget", "much"), "a share of retraining such as 5%"),
         (("--budget", "nan"), "--budget: found nan"),
         (("--lr", "0"), "--lr: found 0"),
+        (("--lr", "inf"), "--lr: found inf"),
         (("--seed", "-1"), "--seed: found -1"),
         (("--steps", "0"), "--steps: found 0"),
         (("--steps", "many"), "--steps"),
@@ -118,6 +140,9 @@ def test_an_out_that_is_there(world, tmp_path, capsys):
         (("--forget-where", "a=b"), "--data"),
         (("--budget", ".001"), "the targets alone cost"),
         (("--max-length", "3"), "raise max_length"),
+        (("--max-length", "0"), "--max-length: found 0, expected at least 2"),
+        (("--retrain", "not/a/model"), "ofmu: --retrain: not/a/model does not exist"),
+        (("--base", "not/a/model"), "ofmu: --base: not/a/model does not exist"),
         (("--metod", "ofmu"), "--metod"),
     ],
 )
@@ -157,3 +182,35 @@ def test_help_is_a_page(capsys):
     said = capsys.readouterr().out
     assert "130 interrupted" in said
     assert "Examples" in said
+
+
+NOWHERE = ["--model", "not/a/model", "--forget", "no-forget", "--retain", "no-retain"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["evaluate", *NOWHERE, "--seed", "-1"], "--seed: found -1"),
+        (["evaluate", *NOWHERE, "--name", ""], "--name: found ''"),
+        (["evaluate", *NOWHERE, "--name", "Retrain", "--retrain", "x"], "--name: found 'Retrain'"),
+        (["evaluate", *NOWHERE, "--max-length", "1"], "--max-length: found 1"),
+        (["attack", *NOWHERE, "--heldout", "no-heldout", "--max-length", "0"], "--max-length: found 0"),
+        (
+            ["train", "--model", "tiny-llama", "--data", "x", "--out", "m", "--max-length", "0"],
+            "--max-length: found 0",
+        ),
+        (
+            ["train", "--model", "tiny-llama", "--data", "x", "--out", "m", "--vocabulary", "9"],
+            "--vocabulary: found 9",
+        ),
+        (["train", "--model", "./tiny", "--data", "x", "--out", "m"], "from scratch there are digits-cnn"),
+        (["bench", "tofu", "--trainable", "half"], "expected full, top:K"),
+        (["bench", "tofu", "--original", "not/a/model"], "ofmu: --original: not/a/model does not exist"),
+        (["bench", "tofu", "--retrain", "not/a/model"], "ofmu: --retrain: not/a/model does not exist"),
+    ],
+)
+def test_arguments_of_other_commands_that_cannot_be(words, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 2
+    assert expected in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

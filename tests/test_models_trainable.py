@@ -93,7 +93,7 @@ def test_top_of_gpt2_that_names_things_differently():
 def test_top_beyond_the_blocks_says_how_many(llama):
     with pytest.raises(UserError, match="top:4, expected at most top:3"):
         apply_trainable(llama, "top:4")
-    with pytest.raises(UserError, match="found 5, expected 1 to 4"):
+    with pytest.raises(UserError, match="found top:5, expected at most top:4"):
         apply_trainable(LoadedModel(build("digits-cnn", CNNConfig(), 0), "image"), "top:5")
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from cli_world import no_new_files
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.output import Output
 from ofmu.errors import UserError
@@ -184,13 +185,17 @@ def test_a_folder_that_only_has_our_name_is_left_alone(tmp_path):
 def test_a_missing_or_read_only_parent_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"found no folder .*none; make it first \(mkdir -p"):
         Output(tmp_path / "none" / "out").__enter__()
-    monkeypatch.setattr(os, "access", lambda *_: False)  # as root, every folder can be written to
-    with pytest.raises(UserError, match="cannot be written to"):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--out: .*file is a file, expected a folder; choose another name"):
+        Output(tmp_path / "file" / "out").__enter__()
+    no_new_files(monkeypatch)
+    with pytest.raises(UserError, match=r"--out: .* cannot be written to \(Permission denied\)"):
         Output(tmp_path / "out").__enter__()
+    assert names(tmp_path) == ["file"]
 
 
 def test_too_little_room_is_found_before_the_run(tmp_path):
-    with pytest.raises(UserError, match=r"OUT: 1024\.0 TiB needed on the disk of .*, found .* free"):
+    with pytest.raises(UserError, match=r"--out: 1024\.0 TiB needed on the disk of .*, found .* free"):
         Output(tmp_path / "out", need_bytes=2**50).__enter__()
     assert names(tmp_path) == []
 

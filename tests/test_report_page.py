@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -69,6 +70,23 @@ def html():
 def bare(**changes):
     task = TaskSection("only", "", rows_of("only", {"OFMU": (1.0,)}, {"UA": None}, 1, {}))
     return replace(Page("T", {}, [], [task], {}, "ofmu"), **changes)
+
+
+def test_retrain_is_named_only_where_there_is_one(html):
+    assert "the band are Retrain." in unescape(html)
+    assert "where Retrain's does, or where samples that nobody trained on lie." in unescape(html)
+    metrics = {"UA": None, "RA": True, "forget_loss": None}
+    rows = rows_of("only", {"OFMU": (1.0, 2.0, 3.0)}, metrics, 1, {})
+    losses = Losses("only", before=[0.1, 0.2], after=[1.0, 2.0], unseen=[1.0, 3.0])
+    alone = TaskSection("only", "", rows, losses=losses)
+    found = unescape(render(bare(tasks=[alone])))
+    assert "Mean and spread over seeds." in found
+    assert "After unlearning the hill should lie where samples that nobody trained on lie." in found
+    assert "Dashed line and band" not in found
+    assert "the band are Retrain" not in found
+    assert "Retrain's" not in found
+    both = [alone, replace(page().tasks[0], losses=None)]  # a Retrain of another task is none of this one
+    assert unescape(render(bare(tasks=both))).count("Mean and spread over seeds.<") == 2
 
 
 def test_nothing_is_loaded_from_anywhere(html):

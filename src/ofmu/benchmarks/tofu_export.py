@@ -13,6 +13,8 @@ from ..report.scores import write_text
 from .tofu_quality import truth_ratios_of
 from .tofu_score import WITH_OPTIONS, Column, TofuScores, newer_name, set_columns
 
+LOGS = ("TOFU_EVAL.json", "TOFU_SUMMARY.json")
+
 
 def eval_metrics(log: AggregatedLog, scores: TofuScores) -> dict[str, MetricLog]:
     """An aggregated log as the metrics of the newer layout, under the framework's names."""
@@ -55,8 +57,8 @@ def set_metrics(name: str, losses: AnswerLosses) -> dict[str, MetricLog]:
 def write_eval_logs(folder: Path, metrics: Mapping[str, MetricLog]) -> list[Path]:
     """Write TOFU_EVAL.json and TOFU_SUMMARY.json."""
     written = []
-    for name, content in (("TOFU_EVAL", eval_layout(metrics)), ("TOFU_SUMMARY", summary_layout(metrics))):
-        written.append(folder / f"{name}.json")
+    for name, content in zip(LOGS, (eval_layout(metrics), summary_layout(metrics)), strict=True):
+        written.append(folder / name)
         write_text(written[-1], json.dumps(content, indent=4, allow_nan=False) + "\n")
     return written
 

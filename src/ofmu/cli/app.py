@@ -11,7 +11,7 @@ from ofmu import __version__
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.bench_app import bench
 from ofmu.cli.exits import MEANINGS
-from ofmu.cli.options import OUTPUT, EvaluateOptions, Machine, UnlearnOptions
+from ofmu.cli.options import OUTPUT, EvaluateOptions, Machine, Replace, UnlearnOptions
 from ofmu.cli.score_app import score
 from ofmu.cli.train_options import TrainOptions
 
@@ -121,12 +121,13 @@ def compare(
     /,
     *,
     out: Annotated[str | None, Parameter(group=OUTPUT, help="Page to write (HTML).")] = None,
+    overwrite: Replace = False,
     json: Machine = False,
 ) -> int:
     """Lay several runs of the same task beside each other, as one table and one page."""
     from ofmu.cli.compare import compare as run
 
-    return run(runs, out, json)
+    return run(runs, out, overwrite, json)
 
 
 @app.command

@@ -20,7 +20,8 @@ from ofmu.cli.config import environment
 from ofmu.cli.evidence import gather, plain, rows, section, short_rates, tested
 from ofmu.cli.exits import DONE, GATE_MISSED
 from ofmu.cli.job import gradient
-from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path, places_of
+from ofmu.cli.loading import check_finite, check_length, check_retrained, load_like, model_path, places_of
+from ofmu.cli.places import another, folder_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import base_of, read_provenance
@@ -36,6 +37,7 @@ from ofmu.report.scores import write_scores
 from ofmu.tasks import Kind
 
 NAME = "Unlearned"
+WRITTEN = ("evidence.json", "report.html")
 
 
 def attack(options: AttackOptions) -> int:
@@ -43,6 +45,7 @@ def attack(options: AttackOptions) -> int:
     gates = [] if options.gate is None else parse_gates(options.gate)
     asked = None if options.attacks is None else [name.strip() for name in options.attacks.split(",")]
     _check(options)
+    out = None if options.out is None else folder_to_write(options.out, WRITTEN, options.overwrite)
     case = _case(options)
     budget = None if options.budget is None else options.budget * gradient(case.kind)
     plan = choose(case, asked, budget, [gate.group for gate in gates])
@@ -57,19 +60,18 @@ def attack(options: AttackOptions) -> int:
         print_json({"exit_code": code, **plain(evidence, outcomes)})
     else:
         _print(evidence, outcomes)
-    if options.out is not None:
-        _write(options, evidence, outcomes)
+    if out is not None:
+        _write(out, options, evidence, outcomes)
     return code
 
 
 def _check(options: AttackOptions) -> None:
-    """UserError for numbers and places that cannot be, before anything is loaded."""
+    """UserError for numbers that cannot be, before anything is loaded."""
     if options.budget is not None and not 0 < options.budget < math.inf:
         raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
     if options.seed < 0:
         raise UserError(f"--seed: found {options.seed}, expected 0 or more")
-    if options.out is not None and Path(options.out).exists() and not Path(options.out).is_dir():
-        raise UserError(f"--out: {options.out} is a file, expected a folder")
+    check_length(options.max_length)
 
 
 def _planned(plan: Plan, kind: Kind) -> str:
@@ -143,21 +145,16 @@ def case_of(
 
 
 def _like(loaded: LoadedModel, place: str, name: str) -> Module:
-    other = load_model(model_path(place))
+    other = load_like(loaded, place, name)
     check_finite(other.module, place)
-    check_alike(loaded, other, name)
     return other.module
 
 
-def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
-    out, task, shown = (
-        Path(str(options.out)),
-        Path(options.forget or str(options.data)).stem,
-        _without_names(options),
-    )
-    out.mkdir(parents=True, exist_ok=True)
+def _write(out: Path, options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcome]) -> None:
+    task, shown = Path(options.forget or str(options.data)).stem, _without_names(options)
+    scores_file, page_file = (out / name for name in WRITTEN)
     scores = rows(task, NAME, options.seed, evidence)
-    write_scores(out / "evidence.json", scores, {"evidence": plain(evidence, outcomes)})
+    write_scores(scores_file, scores, {"evidence": plain(evidence, outcomes)})
     page = Page(
         f"Attacks: {task}",
         {
@@ -175,10 +172,10 @@ def _write(options: AttackOptions, evidence: Evidence, outcomes: Sequence[Outcom
         evidence=section(evidence, outcomes),
     )
     try:
-        write_page(out / "report.html", page)
+        write_page(page_file, page)
     except UserError as error:
         note(f"report.html is left out: {error}")
-    note(f"{out}: evidence.json, report.html")
+    note(f"{out}: {', '.join(name for name in WRITTEN if (out / name).exists())}")
 
 
 def _without_names(options: AttackOptions) -> AttackOptions:
@@ -189,7 +186,7 @@ def _without_names(options: AttackOptions) -> AttackOptions:
 
 def _command(options: AttackOptions) -> str:
     words = ["ofmu", "attack"]
-    for name, value in asdict(options).items():
+    for name, value in asdict(replace(options, out=another(str(options.out)), overwrite=False)).items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, list):
             words += [word for item in value for word in (flag, item)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, Alike, AllRows, ForgetIds, Machine, MaxLength
+from ofmu.cli.options import DATA, HOW, MODEL, OUTPUT, Alike, AllRows, ForgetIds, Machine, MaxLength, Replace
 
 
 @Parameter(name="*")
@@ -95,4 +95,5 @@ class AttackOptions:
     ] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="Folder for evidence.json and report.html.")] = None
+    overwrite: Replace = False
     json: Machine = False

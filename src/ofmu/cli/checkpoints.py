@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from torch.nn import Module
@@ -59,11 +58,6 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
                 f"--resume: {name} is {now[name]}, but the interrupted run had {before.get(name)}; give the same "
                 "command, or start anew with --overwrite"
             )
-
-
-def last_good(out: Output) -> Path:
-    """Where the model of a diverged run is kept."""
-    return out.work / "last-good"
 
 
 def room(module: Module, copies: int = 3) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
 from ofmu.cli.exits import DONE
+from ofmu.cli.places import another, file_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.errors import UserError
 from ofmu.report.model import REFERENCES, Cost, Page, ScoreRow, TaskSection
@@ -19,22 +21,25 @@ from ofmu.report.scores import read_scores
 from ofmu.report.summary import tasks_of
 from ofmu.report.table import print_scores
 
+Named = TypeVar("Named", ScoreRow, Cost)
 SAME = 1e-6  # two runs that measured one reference model may differ by rounding
 
 
-def compare(runs: Sequence[str], out: str | None, machine: bool) -> int:
+def compare(runs: Sequence[str], out: str | None, overwrite: bool, machine: bool) -> int:
     """Read, join, print; and write a page to `out`."""
+    file = None if out is None else file_to_write(out, overwrite)
     rows: list[ScoreRow] = []
     costs: list[Cost] = []
     for run in runs:
         found, extra = read_scores(_file(run))
-        rows = _joined(rows, found, run)
-        costs += [_cost(run, cost) for cost in extra.get("costs", [])]
+        suffix = _suffix(rows, found, run)
+        rows = _joined(rows, [_named(row, suffix) for row in found], run)
+        costs += [_named(_cost(run, cost), suffix) for cost in extra.get("costs", [])]
     if not rows:
         raise UserError("compare: found no runs, expected folders that unlearn wrote")
-    if out is not None:
-        write_page(Path(out), _page(runs, rows, costs))
-        note(f"{out} written")
+    if file is not None:
+        write_page(file, _page(runs, str(file), rows, costs))
+        note(f"{file} written")
     if machine:
         print_json({"rows": [asdict(row) for row in rows], "costs": [asdict(cost) for cost in costs]})
     else:
@@ -54,14 +59,25 @@ def _cost(run: str, fields: dict[str, Any]) -> Cost:
         raise UserError(f"{run}: costs cannot be read ({error}); was it written by ofmu unlearn?") from None
 
 
+def _suffix(rows: list[ScoreRow], more: list[ScoreRow], run: str) -> str:
+    """What tells a method's second run from the first: its folder's name, or its place where that is taken."""
+    known = {_key(row) for row in rows if row.method not in REFERENCES}
+    folder = _file(run).parent
+    for suffix in ("", f" ({folder.absolute().name})", f" ({folder})"):
+        if not any(_key(_named(row, suffix)) in known for row in more):
+            return suffix
+    raise UserError(f"compare: found {run} more than once, expected every run once")
+
+
+def _named(found: Named, suffix: str) -> Named:
+    return found if found.method in REFERENCES else replace(found, method=found.method + suffix)
+
+
 def _joined(rows: list[ScoreRow], more: list[ScoreRow], run: str) -> list[ScoreRow]:
-    """Both, once each: references measured twice must agree; a method's second run is named by its folder."""
+    """Both, once each: references measured twice must agree."""
     known = {_key(row): row for row in rows}
-    twice = any(_key(row) in known for row in more if row.method not in REFERENCES)
     joined = list(rows)
     for row in more:
-        if twice and row.method not in REFERENCES:
-            row = replace(row, method=f"{row.method} ({Path(run).name})")
         before = known.get(_key(row))
         if before is None:
             joined.append(row)
@@ -85,7 +101,7 @@ def _same(a: ScoreRow, b: ScoreRow) -> bool:
     return abs(a.value - b.value) <= SAME * max(1.0, abs(a.value))
 
 
-def _page(runs: Sequence[str], rows: Sequence[ScoreRow], costs: Sequence[Cost]) -> Page:
+def _page(runs: Sequence[str], out: str, rows: Sequence[ScoreRow], costs: Sequence[Cost]) -> Page:
     sections = []
     for task in tasks_of(rows):
         own = [row for row in rows if row.task == task]
@@ -98,5 +114,5 @@ def _page(runs: Sequence[str], rows: Sequence[ScoreRow], costs: Sequence[Cost]) 
         [f"{len(methods)} results are laid beside each other: {', '.join(methods)}."],
         sections,
         {"runs": json.dumps(list(runs))},
-        f"ofmu compare {' '.join(runs)}",
+        shlex.join(["ofmu", "compare", *runs, "--out", another(out)]),
     )

@@ -14,18 +14,19 @@ import torch
 from ofmu import __version__
 from ofmu.cli.job import gradient
 from ofmu.cli.options import UnlearnOptions
+from ofmu.cli.places import another
 from ofmu.cli.result import Result
 
 
 def config_of(result: Result) -> dict[str, Any]:
-    """All that reproduces the run."""
+    """All that reproduces the run, into another folder."""
     options = asdict(result.options)
     hidden = options["forget_where"] is not None and not options["show_forgotten"]
     if hidden:
         options["forget_where"], options["forget_ids"] = None, str(Path(options["out"]) / "forget_ids.txt")
     targets = result.prepared.task.targets
     return {
-        "command": command_of(options),
+        "command": command_of(options | {"out": another(options["out"])}),
         "arguments": options,
         "method": plain(result.job.method),
         "budget_gradients": result.job.budget / gradient(result.job.kind),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from torch.nn import Module
 
 from ofmu.cli.budget import budget_of
-from ofmu.cli.loading import check_alike, check_finite, check_retrained, model_path
+from ofmu.cli.loading import check_finite, check_length, check_retrained, load_like, model_path
 from ofmu.cli.options import UnlearnOptions
 from ofmu.cli.say import note
 from ofmu.engine.launched import ALONE, Parallel, Processes
@@ -17,7 +18,7 @@ from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.provenance import Provenance, read_provenance
 from ofmu.engine.requests import Files, Request, load_request
 from ofmu.engine.targets_named import source_of
-from ofmu.engine.trainable import merge_adapter, parse_trainable
+from ofmu.engine.trainable import check_trainable, merge_adapter, parse_trainable
 from ofmu.errors import UserError
 from ofmu.methods import build_method, check_name
 from ofmu.tasks import Kind, Method
@@ -45,7 +46,7 @@ class Given:
 def check_numbers(options: UnlearnOptions) -> None:
     """UserError for numbers and names that cannot be, before anything is loaded."""
     budget_of(options.budget)
-    if options.lr is not None and not options.lr > 0:
+    if options.lr is not None and not 0 < options.lr < math.inf:
         raise UserError(f"--lr: found {options.lr}, expected a number above 0")
     if options.seed < 0:
         raise UserError(f"--seed: found {options.seed}, expected 0 or more")
@@ -57,6 +58,7 @@ def check_numbers(options: UnlearnOptions) -> None:
     ):
         if count is not None and count < 1:
             raise UserError(f"{name}: found {count}, expected at least 1")
+    check_length(options.max_length)
     parse_trainable(options.trainable)
     with _as_mistake():
         check_name(options.method)
@@ -110,6 +112,7 @@ def load(
     for text in loaded.notes:
         note(text)
     check_finite(loaded.module, options.model)
+    check_trainable(loaded, options.trainable)
     request = load_request(loaded, files, options.max_length)
     for text in request.notes:
         note(text)
@@ -127,6 +130,4 @@ def load(
 
 
 def _retrain(place: str, loaded: LoadedModel) -> LoadedModel:
-    retrain = load_model(model_path(place))
-    check_alike(loaded, retrain, "--retrain")
-    return retrain
+    return load_like(loaded, place, "--retrain")

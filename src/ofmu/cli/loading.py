@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,8 +11,10 @@ from torch.nn import Module
 
 from ofmu.cli.attack_options import AttackOptions
 from ofmu.cli.options import EvaluateOptions, UnlearnOptions
+from ofmu.cli.places import is_run
 from ofmu.engine.hashing import model_fingerprint
-from ofmu.engine.models import LoadedModel
+from ofmu.engine.locate import locate
+from ofmu.engine.models import LoadedModel, load_model
 from ofmu.engine.requests import Files
 from ofmu.errors import UserError
 
@@ -40,8 +43,37 @@ def places_of(options: UnlearnOptions | AttackOptions) -> dict[str, str]:
 
 def model_path(source: str) -> str:
     """A model's place; the OUT of an earlier run stands for the model in it."""
-    inner = Path(source).expanduser() / "model"
-    return str(inner) if inner.is_dir() and (inner.parent / "scores.json").is_file() else source
+    folder = Path(source).expanduser()
+    return str(folder / "model") if is_run(folder) else source
+
+
+def check_place(place: str | None, name: str) -> None:
+    """UserError for an option whose model is not there, long before it is loaded; a hub is not asked."""
+    if place is not None:
+        with _named(name):
+            locate(place)
+
+
+def load_like(loaded: LoadedModel, place: str, name: str) -> LoadedModel:
+    """The model that the option `name` gives, in the room of `loaded`; UserErrors name that option."""
+    with _named(name):
+        other = load_model(model_path(place))
+    check_alike(loaded, other, name)
+    return other
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{option}: {str(error).removeprefix('model: ')}") from error
+
+
+def check_length(tokens: int | None) -> None:
+    """UserError for a --max-length that leaves nothing to predict, before anything is loaded."""
+    if tokens is not None and tokens < 2:
+        raise UserError(f"--max-length: found {tokens}, expected at least 2 tokens; raise it, or leave it out")
 
 
 def check_finite(module: Module, source: str) -> None:

@@ -53,6 +53,7 @@ Resume = Annotated[
 Overwrite = Annotated[
     bool, Parameter(group=OUTPUT, help="Replace OUT, or discard an interrupted run of it.", negative="")
 ]
+Replace = Annotated[bool, Parameter(group=OUTPUT, help="Replace what is at OUT already.", negative="")]
 Machine = Annotated[
     bool, Parameter(group=OUTPUT, help="Print one JSON object on stdout, and nothing else there.", negative="")
 ]
@@ -138,7 +139,10 @@ class UnlearnOptions:
         float | None,
         Parameter(
             group=HOW,
-            help="Learning rate. Default: the method's preset (text: 0.13 / model width; lora:R: 5 times that).",
+            help="Learning rate. Of the ofmu methods it is the repair's (outer loop): ofmu's ascents (inner loop) "
+            "scale with it, ofmu-paper's stay at 0.01; ofmu's head start on images goes by the rate that the "
+            "model was trained at. Default: the method's preset (ofmu: 0.001 for images, 0.13 / model width for "
+            "text, 5 times that under lora:R; ofmu-paper: 0.01).",
         ),
     ] = None
     seed: Annotated[int, Parameter(group=HOW, help="Seed of every random choice.")] = 0
@@ -215,4 +219,5 @@ class EvaluateOptions:
     max_length: MaxLength = None
     seed: Annotated[int, Parameter(group=OUTPUT, help="Seed written beside the scores.")] = 0
     out: Annotated[str | None, Parameter(group=OUTPUT, help="File for the scores (JSON).")] = None
+    overwrite: Replace = False
     json: Machine = False

@@ -10,10 +10,9 @@ from torch.nn import Module
 from ofmu.cli.budget import samples_allowed
 from ofmu.cli.given import Given
 from ofmu.cli.job import Job
-from ofmu.cli.loading import check_alike, model_path
+from ofmu.cli.loading import load_like
 from ofmu.cli.say import note
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
-from ofmu.engine.models import load_model
 from ofmu.engine.prepare import UNRECORDED, Sources
 from ofmu.engine.provenance import SCRATCH, base_of, fresh_like
 from ofmu.errors import UserError
@@ -90,8 +89,7 @@ def _sources(given: Given) -> Sources:
         return Sources(recipe=recipe)
     place = options.base or base_of(provenance)
     if place is not None and "targets" in given.method.needs:
-        base = load_model(model_path(place))
-        check_alike(loaded, base, "--base")
+        base = load_like(loaded, place, "--base")
         base.module.to(next(loaded.module.parameters()).device)
         if options.base is None:
             note(f"base model: {place} (training.json says that training began there)")

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
-from ofmu.benchmarks.tofu_export import eval_metrics, write_eval_logs
+from ofmu.benchmarks.tofu_export import LOGS, eval_metrics, write_eval_logs
 from ofmu.benchmarks.tofu_score import TofuScores, score_log
-from ofmu.cli.exits import DONE, is_full_disk
+from ofmu.cli.exits import DONE
+from ofmu.cli.places import folder_to_write
 from ofmu.cli.say import note, print_json
 from ofmu.data.tofu_logs import SETS, AggregatedLog, read_tofu_log
 from ofmu.errors import UserError
 
 
-def tofu(log: str, retain_log: str | None, out: str | None, machine: bool) -> int:
+def tofu(log: str, retain_log: str | None, out: str | None, overwrite: bool, machine: bool) -> int:
     """Read, score, print; and write the newer layout to `out`."""
+    folder = None if out is None else folder_to_write(out, LOGS, overwrite)
     needed = SETS if retain_log is None else ("forget",)  # the forget quality needs no other
     found = read_tofu_log(log, tuple(needed), also=tuple(SETS))
     retain = None if retain_log is None else read_tofu_log(retain_log, sets=("forget",))
     scores = score_log(found, retain)
     for warning in scores.warnings:
         note(warning)
-    if out is not None:
+    if folder is not None:
         if not isinstance(found, AggregatedLog):
             raise UserError(f"--out: {log} is in the newer layout already; expected an eval_log_aggregated.json")
-        _write(out, found, scores)
+        for path in write_eval_logs(folder, eval_metrics(found, scores)):
+            note(f"{path} written")
     if machine:
         print_json(scores.summary())
     else:
         Console().print(_table(scores))
     return DONE
-
-
-def _write(out: str, log: AggregatedLog, scores: TofuScores) -> None:
-    try:
-        written = write_eval_logs(Path(out).expanduser(), eval_metrics(log, scores))
-    except OSError as error:
-        if is_full_disk(error):
-            raise
-        raise UserError(f"--out: {out} cannot be written ({error}); expected a folder") from None
-    for path in written:
-        note(f"{path} written")
 
 
 def _table(scores: TofuScores) -> Table:

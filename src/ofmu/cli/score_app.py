@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from ofmu.cli.exits import MEANINGS
-from ofmu.cli.options import DATA, OUTPUT, Machine
+from ofmu.cli.options import DATA, OUTPUT, Machine, Replace
 from ofmu.cli.score_models import mmlu, muse, probes, wmdp
 
 score = App(name="score", help="Scores of public benchmarks: from logs, or of a model.", help_format="markdown")
@@ -47,6 +47,7 @@ def tofu(
         str | None,
         Parameter(group=OUTPUT, help="Folder for the same log as TOFU_EVAL.json and TOFU_SUMMARY.json."),
     ] = None,
+    overwrite: Replace = False,
     json: Machine = False,
 ) -> int:
     """Model utility with its nine parts, and forget quality, from a TOFU log: the numbers of the public scripts.
@@ -58,4 +59,4 @@ def tofu(
     """
     from ofmu.cli.score import tofu as run
 
-    return run(log, retain_log, out, json)
+    return run(log, retain_log, out, overwrite, json)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ofmu.cli.exits import DONE, OURS
+from ofmu.cli.loading import check_place
+from ofmu.cli.places import folder_to_refresh
 from ofmu.cli.say import note
 from ofmu.cli.tofu_options import TofuOptions
+from ofmu.engine.trainable import parse_trainable
 from ofmu.errors import UserError
 from ofmu.report.model import Page
 from ofmu.report.page import write_page
@@ -34,6 +37,7 @@ def demo(out: Path, seeds_image: int, seeds_text: int, jobs: int) -> int:
     for name, count in (("--seeds-image", seeds_image), ("--seeds-text", seeds_text), ("--jobs", jobs)):
         if count < 1:
             raise UserError(f"{name}: found {count}, expected at least 1")
+    out = folder_to_refresh(out)
     page = run_demo(out, seeds_image=seeds_image, seeds_text=seeds_text, jobs=jobs, say=note)
     _write(out, page)
     demo_picture(page, out / "picture.png")
@@ -45,9 +49,10 @@ def bench(name: str | None, out: Path, seeds: int, smoke: bool, options: VisionO
     from ofmu.benchmarks.catalogue import BENCHMARKS, SMOKED, VISION, vision
 
     _check_bench(name, seeds, smoke, options)
+    names = [name] if name is not None else SMOKED
+    folders = {chosen: folder_to_refresh(out / chosen) for chosen in names}
     broken: list[str] = []
-    for chosen in [name] if name is not None else SMOKED:
-        folder = out / chosen
+    for chosen, folder in folders.items():
         note(f"{chosen}: {seeds} seeds" if not smoke else f"{chosen}: smoke")
         try:
             run = vision(chosen, options) if chosen in VISION else BENCHMARKS[chosen]
@@ -105,15 +110,20 @@ def tofu(options: TofuOptions) -> int:
             raise UserError(f"{name}: found {count}, expected at least {least}")
     if options.budget is not None and not 0 < options.budget < math.inf:
         raise UserError(f"--budget: found {options.budget:g}, expected a number of gradients above 0")
+    if options.trainable is not None:
+        parse_trainable(options.trainable)
+    for name, given in (("--original", options.original), ("--retrain", options.retrain)):
+        check_place(given, name)
+    out = folder_to_refresh(options.out)
     if options.smoke:
-        page = smoke_tofu(options.out, 1, note)
-        _write(options.out, page)
+        page = smoke_tofu(out, 1, note)
+        _write(out, page)
         return _told([f"tofu, {method}: {why}" for method, why in _unmeasured(page).items()])
     names = USUAL if options.methods is None else method_names(options.methods)
     plan = Plan(names, options.seeds, options.trials, _command(options))
     asked = options.split, options.model, options.trainable, options.keep, options.budget
     choice = Choice(*asked, options.original, options.retrain)
-    _write(options.out, run_tofu(options.out, choice, plan, note, options.store))
+    _write(out, run_tofu(out, choice, plan, note, options.store))
     return DONE
 
 
@@ -121,6 +131,7 @@ def pareto(plan: Plan, out: Path) -> int:
     """Run the benchmark of quality against cost."""
     from ofmu.benchmarks.pareto.bench import run_pareto
 
+    out = folder_to_refresh(out)
     _write(out, run_pareto(out, plan, note))
     return DONE
 
@@ -129,6 +140,7 @@ def targets(plan: TargetPlan, out: Path) -> int:
     """Run the benchmark of sources of targets."""
     from ofmu.benchmarks.targets.bench import run_targets
 
+    out = folder_to_refresh(out)
     _write(out, run_targets(out, plan, note))
     return DONE
 
@@ -145,10 +157,9 @@ def _command(options: TofuOptions) -> str:
 
 
 def _write(out: Path, page: Page) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     costs = [cost for task in page.tasks for cost in task.costs]
-    write_page(out / "report.html", page)
     write_scores(out / "scores.json", page.rows, {"costs": [asdict(cost) for cost in costs]})
+    write_page(out / "report.html", page)
     print_scores(page.rows, costs, Console())
     for sentence in page.verdict:
         print(sentence)

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from ofmu.cli.checkpoints import check_same, room
 from ofmu.cli.interrupts import Pending, patient_signals
+from ofmu.cli.loading import check_length
 from ofmu.cli.say import bar, note, print_json
 from ofmu.cli.train_options import TrainOptions
+from ofmu.core import vectors
 from ofmu.data.encode import Encoder, TextSamples
 from ofmu.data.images import check_labels, read_images
 from ofmu.data.read import open_records
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.hashing import ids_fingerprint, model_fingerprint
-from ofmu.engine.language import TINY_LLAMA, from_scratch, train_tokenizer
+from ofmu.engine.language import SMALLEST, TINY_LLAMA, from_scratch, train_tokenizer
 from ofmu.engine.loop import Diverged
 from ofmu.engine.models import LoadedModel, load_model, save_model
 from ofmu.engine.networks import NETWORKS, build
@@ -56,6 +58,9 @@ def _check_numbers(options: TrainOptions) -> None:
             raise UserError(f"{name}: found {count}, expected at least 1")
     if options.seed < 0:
         raise UserError(f"--seed: found {options.seed}, expected 0 or more")
+    if options.vocabulary < SMALLEST:
+        raise UserError(f"--vocabulary: found {options.vocabulary}, expected at least {SMALLEST}")
+    check_length(options.max_length)
 
 
 def train(options: TrainOptions) -> int:
@@ -118,8 +123,11 @@ def _trained(
                     _save(out, identity, last)
                 if pending.asked:
                     raise KeyboardInterrupt
-    except Diverged:
+        if float(vectors.bad(list(module.parameters()))) > 0:  # the last step is followed by no loss
+            raise Diverged(last.step, "a parameter")
+    except Diverged as error:
         out.checkpoint.unlink(missing_ok=True)  # it would diverge again
+        error.add_note(f"Give a lower --lr than {recipe.lr:g}.")
         raise
     finally:
         pending.patient = False
@@ -136,7 +144,7 @@ def _start(options: TrainOptions) -> Start:
         return _tiny(options)
     if options.model in NETWORKS:
         return _network(options)
-    loaded = load_model(options.model)
+    loaded = _loaded(options.model)
     for text in loaded.notes:
         note(text)
     if loaded.kind == "text":
@@ -156,6 +164,13 @@ def _start(options: TrainOptions) -> Start:
     if options.from_scratch:
         return Start(replace(loaded, module=fresh_like(loaded.module, options.seed)), samples, SCRATCH)
     return Start(loaded, samples, options.model)
+
+
+def _loaded(model: str) -> LoadedModel:
+    try:
+        return load_model(model)
+    except UserError as error:
+        raise UserError(f"{error}; from scratch there are {', '.join((*NETWORKS, TINY))}") from error
 
 
 def _tiny(options: TrainOptions) -> Start:

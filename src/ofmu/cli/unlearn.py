@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ofmu.cli.answers import join_answers, say
-from ofmu.cli.checkpoints import last_good, room
+from ofmu.cli.checkpoints import room
 from ofmu.cli.finishing import finish
 from ofmu.cli.gating import add_evidence, check_gate, check_rows, say_beforehand
 from ofmu.cli.given import Given, check_numbers, load, model_of
@@ -125,10 +125,12 @@ def _last_good_kept(given: Given, loaded: LoadedModel, out: Output) -> Iterator[
     try:
         yield
     except Diverged as error:
-        folder, plain = last_good(out), _plain(given, loaded)
+        folder, plain = out.last_good, _plain(given, loaded)
         folder.mkdir(exist_ok=True)
         given.processes.of_leader(lambda: save_model(plain(), folder))
         error.add_note(f"The last good model is in {folder}")
+        if given.options.method == "ofmu-paper" or not given.options.method.startswith("ofmu"):
+            error.add_note("Another way: --method ofmu, whose forget loss is bounded.")
         raise
 
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ofmu.errors import UserError
 
@@ -30,6 +31,24 @@ def free_bytes(path: Path) -> int:
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
+
+
+def check_writable(folder: Path) -> None:
+    """UserError unless files can be written into `folder`, or into the nearest parent that is there.
+
+    A file is made and taken away again: permissions alone do not tell on every disk.
+    """
+    found = folder.absolute()
+    while not os.path.lexists(found):
+        found = found.parent
+    if not found.is_dir():
+        raise UserError(f"--out: {found} is a file, expected a folder; choose another name")
+    try:
+        TemporaryFile(dir=found).close()
+    except OSError as error:
+        raise UserError(
+            f"--out: {found} cannot be written to ({error.strerror}), expected a folder that can; choose another"
+        ) from error
 
 
 @contextmanager

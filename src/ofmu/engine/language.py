@@ -14,6 +14,7 @@ from ofmu.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+SMALLEST = 259  # words of a tokenizer: 3 special tokens, 256 bytes
 # About a million parameters: memorises some two hundred question-answer pairs in half a minute on one CPU core.
 # Two wide layers and a wide start: four narrow ones that start at 0.02 take twice the steps at twice the price.
 TINY_LLAMA: Mapping[str, object] = {
@@ -73,8 +74,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     texts = list(texts)
     if not any(texts):
         raise UserError("texts: found no text, expected what the tokenizer is to be trained on")
-    if vocab_size < 259:
-        raise UserError(f"vocab_size: found {vocab_size}, expected at least 259 (3 special tokens, 256 bytes)")
+    if vocab_size < SMALLEST:
+        raise UserError(f"vocab_size: found {vocab_size}, expected at least {SMALLEST}")
     bpe = Tokenizer(models.BPE(unk_token=UNKNOWN))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -23,7 +23,7 @@ class Diverged(Exception):  # noqa: N818  an outcome of a run, not a fault of th
     def __init__(self, step: int, what: str) -> None:
         super().__init__(
             f"step {step}: {what} is not a finite number; the parameters are those before that step. "
-            "Lower the learning rate (--lr), or use a method whose forget loss is bounded (ofmu)"
+            "Lower the learning rate"
         )
         self.step, self.what = step, what
 

@@ -4,6 +4,7 @@ While a run lasts, everything is in OUT.partial beside OUT:
 
     OUT.partial/lock                     held as long as the run lives
     OUT.partial/checkpoint.safetensors   what --resume goes on from (several processes: the folder checkpoint)
+    OUT.partial/last-good/               the last model of a run that diverged: it is kept, but not gone on from
     OUT.partial/new/                     what becomes OUT, in one rename, when the run succeeds
     OUT.partial/old/                     the previous OUT, for the instant of an --overwrite
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ofmu.engine.files import free_bytes, locked, size_words, sync_directory, sync_tree
+from ofmu.engine.files import check_writable, free_bytes, locked, size_words, sync_directory, sync_tree
 from ofmu.engine.launched import Processes
 from ofmu.engine.sharded_checkpoint import newest
 from ofmu.errors import UserError
@@ -45,9 +46,10 @@ class Output:
         need_bytes: int = 0,
         sharded: bool = False,
     ) -> None:
-        self.out = out.absolute()
+        self.out = out.expanduser().absolute()
         self.work = self.out.with_name(self.out.name + ".partial")
         self.folder = self.work / "new"
+        self.last_good = self.work / "last-good"
         names = ("checkpoint", "checkpoint.safetensors") if sharded else ("checkpoint.safetensors", "checkpoint")
         self.checkpoint, self._other = (self.work / name for name in names)
         self.resuming = False
@@ -66,12 +68,14 @@ class Output:
         if self._resume and not self.work.is_dir():
             raise UserError(
                 f"--resume: found no interrupted run {self.work}; leave out --resume to start one, "
-                "or check OUT's name"
+                "or check the name after --out"
             )
         with ExitStack() as held:
             self._make_work()
             if not held.enter_context(locked(self.work / "lock", wait=False)):
-                raise UserError(f"OUT: another run is writing {self.out} now; wait for it or choose another name")
+                raise UserError(
+                    f"--out: another run is writing {self.out} now; wait for it or choose another name"
+                )
             self._restore_old()
             try:
                 self._check_free_to_write()
@@ -98,32 +102,43 @@ class Output:
 
     def _give_up(self, error: BaseException) -> None:
         if self._discard_unless_resumable():
+            if self.last_good.is_dir():
+                error.add_note(
+                    "--resume would diverge again: give the same command with --overwrite and a lower --lr."
+                )
+                return
             error.add_note(f"{self.work} holds a checkpoint: run the same command with --resume to go on.")
         else:
             error.add_note(f"Nothing was written to {self.out}.")
 
     def _check_parent(self) -> None:
         parent = self.out.parent
+        check_writable(parent)
         if not parent.is_dir():
-            raise UserError(f"OUT: found no folder {parent}; make it first (mkdir -p {parent})")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise UserError(f"OUT: {parent} cannot be written to; choose a folder you may write to")
+            raise UserError(f"--out: found no folder {parent}; make it first (mkdir -p {parent})")
 
     def _make_work(self) -> None:
         try:
             self.work.mkdir(exist_ok=True)
         except FileExistsError:
-            raise UserError(f"OUT: {self.work} is a file, expected a folder or nothing; move it away") from None
+            raise UserError(f"--out: {self.work} is a file, expected a folder or nothing; move it away") from None
         except OSError as error:
-            raise UserError(f"OUT: {self.work} cannot be made ({error.strerror}); choose another name") from error
+            raise UserError(
+                f"--out: {self.work} cannot be made ({error.strerror}); choose another name"
+            ) from error
         if any(self.work.iterdir()) and not (self.work / "lock").exists():
-            raise UserError(f"OUT: {self.work} was not made by a run, expected nothing there; move it away")
+            raise UserError(f"--out: {self.work} was not made by a run, expected nothing there; move it away")
 
     def _check_free_to_write(self) -> None:
         found = _holds(self.checkpoint) or _holds(self._other)
+        if found and self.last_good.is_dir() and not self._overwrite:
+            raise UserError(
+                f"--out: {self.work} holds a run that diverged, and would again; start it anew with --overwrite "
+                "and a lower --lr"
+            )
         if found and not (self._resume or self._overwrite):
             raise UserError(
-                f"OUT: {self.work} holds an interrupted run; go on with --resume, or discard it with --overwrite"
+                f"--out: {self.work} holds an interrupted run; go on with --resume, or discard it with --overwrite"
             )
         if found and self._resume and not _holds(self.checkpoint):
             before, now = ("one", "several") if self._other.suffix else ("several", "one")
@@ -133,7 +148,7 @@ class Output:
             )
         if self.out.exists() and not self.out.is_dir():
             raise UserError(
-                f"OUT: {self.out} is a file, expected a new name or an empty folder; choose another name"
+                f"--out: {self.out} is a file, expected a new name or an empty folder; choose another name"
             )
         if self.out.is_dir() and any(self.out.iterdir()):
             self._check_overwrite()
@@ -144,14 +159,14 @@ class Output:
         free = free_bytes(self.out.parent)
         if need_bytes > free:
             raise UserError(
-                f"OUT: {size_words(need_bytes)} needed on the disk of {self.out.parent}, found "
+                f"--out: {size_words(need_bytes)} needed on the disk of {self.out.parent}, found "
                 f"{size_words(free)} free; free some space or choose a folder on another disk"
             )
 
     def _check_overwrite(self) -> None:
         if not self._overwrite:
             raise UserError(
-                f"OUT: {self.out} is there already and is not empty; choose another name, or replace it with "
+                f"--out: {self.out} is there already and is not empty; choose another name, or replace it with "
                 "--overwrite"
             )
         real = self.out.resolve()
@@ -164,7 +179,7 @@ class Output:
     def _prepare(self) -> None:
         self.resuming = self._resume and _holds(self.checkpoint)
         if not self.resuming:
-            for place in (self.checkpoint, self._other):
+            for place in (self.checkpoint, self._other, self.last_good):
                 shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         # A resumed run writes its outputs anew: what a killed one had half written is not trusted.
         shutil.rmtree(self.folder, ignore_errors=True)

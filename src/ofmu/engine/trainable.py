@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from ofmu.engine.models import LoadedModel
 from ofmu.engine.pretrained import clear_errors, need, quiet_peft
-from ofmu.engine.reset import last_layers
+from ofmu.engine.reset import parameterised_layers
 from ofmu.errors import UserError
 
 HALF = (torch.float16, torch.bfloat16)
@@ -58,15 +59,20 @@ def apply_trainable(loaded: LoadedModel, spec: str, seed: int = 0) -> LoadedMode
     chosen = parse_trainable(spec)
     if chosen.form == "lora":
         return _adapted(loaded, chosen, seed)
-    if hasattr(loaded.module, "peft_config"):
-        raise UserError(f"trainable: {spec} needs a plain model, found one under an adapter; merge it first")
-    parameters = list(loaded.module.parameters())
-    if chosen.form == "top":
-        parameters = _top(loaded, chosen.n)
+    parameters = _trained_parameters(loaded, spec, chosen)
     loaded.module.requires_grad_(False)
     for parameter in parameters:
         parameter.requires_grad_(True)
     return _in_single_precision(loaded)
+
+
+def check_trainable(loaded: LoadedModel, spec: str) -> None:
+    """The UserError that `apply_trainable` would raise for this model, which stays as it is."""
+    chosen = parse_trainable(spec)
+    if chosen.form == "lora":
+        _check_adapter(loaded, chosen)
+    else:
+        _trained_parameters(loaded, spec, chosen)
 
 
 def merge_adapter(loaded: LoadedModel) -> LoadedModel:
@@ -80,18 +86,25 @@ def merge_adapter(loaded: LoadedModel) -> LoadedModel:
     return replace(loaded, module=loaded.module.merge_and_unload())  # type: ignore[operator]
 
 
+def _trained_parameters(loaded: LoadedModel, spec: str, chosen: Trainable) -> list[nn.Parameter]:
+    if hasattr(loaded.module, "peft_config"):
+        raise UserError(f"trainable: {spec} needs a plain model, found one under an adapter; merge it first")
+    return _top(loaded, chosen.n) if chosen.form == "top" else list(loaded.module.parameters())
+
+
 def _top(loaded: LoadedModel, k: int) -> list[nn.Parameter]:
     if loaded.kind == "image":
-        layers = last_layers(loaded.module, k)
-        return [p for layer in layers for _, part in layer for p in part.parameters()]
+        layers = parameterised_layers(loaded.module)
+        _at_most(k, layers, "layers")
+        return [p for layer in layers[-k:] for _, part in layer for p in part.parameters()]
     blocks, after = block_list(loaded.module)
-    _at_most(k, blocks)
+    _at_most(k, blocks, "blocks")
     return [p for part in (*blocks[-k:], *after) for p in part.parameters()]
 
 
-def _at_most(k: int, blocks: nn.ModuleList) -> None:
-    if k > len(blocks):
-        raise UserError(f"trainable: found top:{k}, expected at most top:{len(blocks)} (the model's blocks)")
+def _at_most(k: int, parts: Sized, what: str) -> None:
+    if k > len(parts):
+        raise UserError(f"trainable: found top:{k}, expected at most top:{len(parts)} (the model's {what})")
 
 
 def block_list(module: nn.Module) -> tuple[nn.ModuleList, list[nn.Module]]:
@@ -118,14 +131,9 @@ def _in_single_precision(loaded: LoadedModel) -> LoadedModel:
 
 
 def _adapted(loaded: LoadedModel, chosen: Trainable, seed: int) -> LoadedModel:
+    _check_adapter(loaded, chosen)
     if hasattr(loaded.module, "peft_config"):
-        return _same_adapter(loaded, chosen)
-    if not hasattr(loaded.module, "save_pretrained"):
-        raise UserError(
-            f"trainable: lora:{chosen.n} needs a transformers model, found a {type(loaded.module).__name__}; "
-            "use full or top:K"
-        )
-    need("peft", "llm")
+        return _same_adapter(loaded)
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
@@ -142,6 +150,19 @@ def _adapted(loaded: LoadedModel, chosen: Trainable, seed: int) -> LoadedModel:
     return _noted(replace(loaded, module=module))
 
 
+def _check_adapter(loaded: LoadedModel, chosen: Trainable) -> None:
+    if hasattr(loaded.module, "peft_config"):
+        _check_same_adapter(loaded, chosen)
+        return
+    if not hasattr(loaded.module, "save_pretrained"):
+        raise UserError(
+            f"trainable: lora:{chosen.n} needs a transformers model, found a {type(loaded.module).__name__}; "
+            "use full or top:K"
+        )
+    need("peft", "llm")
+    _projections(loaded.module, chosen)
+
+
 def _projections(module: nn.Module, chosen: Trainable) -> list[str] | str:
     """The names of the linear layers that an adapter is put on."""
     if chosen.blocks is None:
@@ -149,7 +170,7 @@ def _projections(module: nn.Module, chosen: Trainable) -> list[str] | str:
     from transformers.pytorch_utils import Conv1D
 
     blocks, _ = block_list(module)
-    _at_most(chosen.blocks, blocks)
+    _at_most(chosen.blocks, blocks, "blocks")
     inside = {id(part) for block in blocks[-chosen.blocks :] for part in block.modules()}
     found = (
         name
@@ -159,7 +180,7 @@ def _projections(module: nn.Module, chosen: Trainable) -> list[str] | str:
     return sorted(found)
 
 
-def _same_adapter(loaded: LoadedModel, chosen: Trainable) -> LoadedModel:
+def _check_same_adapter(loaded: LoadedModel, chosen: Trainable) -> None:
     ranks = {getattr(c, "r", None) for c in loaded.module.peft_config.values()}  # type: ignore[operator]
     if ranks != {chosen.n}:
         raise UserError(
@@ -174,6 +195,9 @@ def _same_adapter(loaded: LoadedModel, chosen: Trainable) -> LoadedModel:
                 f"trainable: found lora:{chosen.n},top:{chosen.blocks} for an adapter on other blocks "
                 f"({sum(on)} of {len(blocks)}); give lora:{chosen.n} to train that adapter on, or merge it first"
             )
+
+
+def _same_adapter(loaded: LoadedModel) -> LoadedModel:
     loaded.module.requires_grad_(False)
     for name, parameter in loaded.module.named_parameters():
         if ".lora_" in name:

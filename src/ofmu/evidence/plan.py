@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..engine.prepare import UNIT
 from ..errors import UserError
 from ..tasks import Kind
 from .case import Case
@@ -135,9 +136,10 @@ def choose(
         why = _unfit(attack, case)
         if why is None and attack.trains:
             number = _number(case, own, left)
-            why = _too_few(number, own, left, asked is not None or name in needed)
+            why = _too_few(case, number, own, left, asked is not None or name in needed)
         if why is None and left is not None and number * own > left:
-            why = f"costs {number * own:.0f} sample-gradients, {max(left, 0):.0f} of the budget were left"
+            needs, found = (_amount(case, cost) for cost in (number * own, max(left, 0)))
+            why = f"costs {needs} gradient-equivalents, {found} of the budget were left"
         if why is not None:
             left_out[name] = why
             continue
@@ -167,11 +169,21 @@ def _number(case: Case, own: float, left: float | None) -> int:
     return USUAL if left is None else min(MOST, int(max(left, 0) / own) // 2 * 2)
 
 
-def _too_few(number: int, own: float, left: float | None, named: bool) -> str | None:
+def _amount(case: Case, cost: float) -> str:
+    """Sample-gradients in gradient-equivalents, the unit in which a budget is given."""
+    found = cost / UNIT[case.kind]
+    return f"{found:,.0f}" if found >= 100 else f"{found:.2g}"
+
+
+def _too_few(case: Case, number: int, own: float, left: float | None, named: bool) -> str | None:
     if left is None and not named:
-        return f"trains models, at about {own:.0f} sample-gradients each: ask for it, or give a budget"
+        return (
+            f"trains models, at about {_amount(case, own)} gradient-equivalents each: ask for it, or give a budget"
+        )
     if number < FEWEST:
-        return f"needs {FEWEST} shadows at {own:.0f} sample-gradients each, found enough for {number}"
+        return (
+            f"needs {FEWEST} shadows at {_amount(case, own)} gradient-equivalents each, found enough for {number}"
+        )
     return None
 
 

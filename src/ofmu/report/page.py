@@ -47,6 +47,21 @@ class TaskView:
     frontiers: list[tuple[Markup, str]]  # under the table, with their captions
     closer: list[tuple[Markup, str]]  # further figures
 
+    @property
+    def retrained(self) -> bool:
+        """Whether a Retrain was measured: figures mark where it lies."""
+        return any(row.method == RETRAIN for row in self.section.rows)
+
+    @property
+    def should_lie(self) -> str:
+        """Where the forgotten samples' losses should lie, of what is drawn beside them."""
+        losses = self.section.losses
+        drawn = {
+            "Retrain's does": losses is not None and losses.retrain is not None,
+            "samples that nobody trained on lie": losses is not None and losses.unseen is not None,
+        }
+        return ", or where ".join(words for words, there in drawn.items() if there)
+
 
 def render(page: Page) -> str:
     """The page as HTML. Whatever the page's texts hold is escaped.
