@@ -128,7 +128,11 @@ def parse_choice(text: str, published: Mapping[str, Method] = {}) -> Choice:
         values[field.strip()] = _number(value, text)
     if values:
         title += f" ({', '.join(f'{key} {value:g}' for key, value in values.items())})"
-    return Choice(name, title, with_values(method, values), source, tuple(values))
+    try:
+        method = with_values(method, values)
+    except UserError as error:
+        raise UserError(f"--methods: {text}: {error}") from None
+    return Choice(name, title, method, source, tuple(values))
 
 
 def parse_choices(texts: Sequence[str], published: Mapping[str, Method] = {}) -> list[Choice]:
