@@ -28,7 +28,7 @@ from .checks import (
     refused_recomputation,
 )
 from .differenced import Differenced
-from .differences import Steps
+from .differences import Steps, Trial
 from .exact import Exact
 from .group import Alone, Group, Part, split
 from .kinks import Held
@@ -243,19 +243,20 @@ class TorchOracle:
         vectors.move(self.params, alpha, v)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on exactly: the cost so far and the remembered difference steps."""
+        """What a resumed run needs to go on exactly, as plain data: the cost and the remembered difference steps."""
         steps = self.steps
         return {
             "cost": self.cost,
             "steps": dict(steps.relative),
-            "tried": dict(steps.tried),
+            "tried": {slot: tuple(trial) for slot, trial in steps.tried.items()},
             "scale": steps.scale,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a saved `state`."""
         self.cost = state["cost"]
-        self.steps.relative, self.steps.tried = dict(state["steps"]), dict(state.get("tried", {}))
+        self.steps.relative = dict(state["steps"])
+        self.steps.tried = {slot: Trial(*trial) for slot, trial in state.get("tried", {}).items()}
         self.steps.scale = state.get("scale", self.steps.scale)
 
 
