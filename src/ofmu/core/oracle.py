@@ -33,7 +33,6 @@ from .exact import Exact
 from .group import Alone, Group, Part, split
 from .kinks import Held
 from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
-from .smooth import Closed
 from .terms import Loss, Terms, extra_passes
 from .twice import customs, doubt
 from .vectors import Vector
@@ -84,7 +83,7 @@ class TorchOracle:
         self.micro, self.streamed = micro, streamed
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
-        self.steps, self.closed = Steps(self.params), Closed()
+        self.steps = Steps(self.params)
         self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
         self._looked: set[str] = set()  # the slots whose loss was looked at for what breaks double backward
 
@@ -243,7 +242,7 @@ class TorchOracle:
         vectors.move(self.params, alpha, v)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on exactly, as plain data: the cost and the remembered difference steps."""
+        """Plain data that a resumed run needs to go on exactly: the cost so far and the remembered steps."""
         steps = self.steps
         return {
             "cost": self.cost,
