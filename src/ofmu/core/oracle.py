@@ -195,7 +195,7 @@ class TorchOracle:
             sample, one = part.few(), self.zeros(()) + 1
 
             def gradient(held: Held | None) -> Vector:
-                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.device)
+                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.model)
                 return self.group.gradient(value, self.params, one)
 
             with self.precision(full=True):
@@ -211,7 +211,7 @@ class TorchOracle:
             return
         sample = part.few()
         with self.exactly():
-            value, _ = checked(lambda: sample.sums(loss, self.model), self.device)
+            value, _ = checked(lambda: sample.sums(loss, self.model), self.model)
         if custom := customs([value]):
             del value
             try:
