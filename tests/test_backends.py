@@ -371,6 +371,7 @@ class Functional(nn.Module):
     [
         (torch.tanh, False, True),
         (torch.relu, True, True),
+        (lambda x: torch.relu(input=x), True, True),
         (lambda x: x.clamp(min=0.0), True, False),
         (lambda x: torch.maximum(x, -x), True, False),
         (lambda x: torch.where(x > 0, x, 0.1 * x), True, False),
@@ -468,6 +469,12 @@ def _compiled() -> nn.Module:
         (DistributedDataParallel(mlp()), "pass model.module"),
         (type("Wrapped", (nn.Linear, type("FSDPModule", (), {})), {})(2, 2), "sharding is not engaged"),
         (_padded(), "padding_idx 2.*set its padding_idx to None"),
+        (nn.Embedding(5, 3, max_norm=1.0), "max_norm=1.0, which writes to it .* set its max_norm to None"),
+        (
+            nn.EmbeddingBag(5, 3, scale_grad_by_freq=True),
+            "scale_grad_by_freq=True, which gives the gradient of no",
+        ),
+        (nn.Embedding(5, 3, sparse=True), "sparse=True, which gives sparse gradients"),
         (mlp().bfloat16(), "expected float32"),
         (
             nn.Sequential(mlp(), nn.Linear(3, 3).double()),
@@ -493,6 +500,61 @@ def test_a_frozen_embedding_may_pad():
     net = _padded()
     net[0].requires_grad_(False)
     assert TorchOracle(net).names == ["1.weight", "1.bias"]
+
+
+class Tabled(Functional):
+    """An embedding that no module shows."""
+
+    def forward(self, x):
+        return self.last(self.kink((x > 0).sum(1), self.last.weight.new_ones(5, 6) * self.first.bias))
+
+
+def test_padding_is_refused_where_no_module_of_torchs_shows_it():
+    _, loss, batch, _ = _problem(MLP)
+    _refused(
+        Tabled(lambda i, w: F.embedding(i, w, padding_idx=2)), batch, "padding_idx 2.*gradient of real tokens"
+    )
+    choose(Tabled(F.embedding), loss, batch)
+    choose(Tabled(lambda i, w: F.embedding_bag(i[:, None], w, padding_idx=2, mode="sum")), loss, batch)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_an_adapted_embedding_that_pads_is_refused():
+    peft = pytest.importorskip("peft")
+    net = llama()
+    net.get_input_embeddings().padding_idx = 2
+    net = peft.get_peft_model(net, peft.LoraConfig(r=2, target_modules=["embed_tokens"]))
+    with pytest.raises(ValueError, match="trained embedding has padding_idx 2"):
+        TorchOracle(net).linearize(token_nll, texts(3, 1).batch(range(3)), slot="x")
+
+
+class Counting(Functional):
+    """Running statistics that evaluation mode does not stop."""
+
+    def __init__(self):
+        super().__init__(lambda x: F.batch_norm(torch.tanh(x), self.mean, self.var, training=True))
+        self.register_buffer("mean", torch.zeros(6))
+        self.register_buffer("var", torch.ones(6))
+
+
+def test_a_pass_that_writes_to_a_buffer_is_refused():
+    _, _, batch, _ = _problem(MLP)
+    _refused(Counting(), batch, "writes to the buffer 'mean'.*if self.training")
+
+
+def test_a_loss_without_a_gradient_is_refused():
+    net, loss, batch, _ = _problem(MLP)
+
+    def detached(model, given):
+        return loss(model, given).detach()
+
+    for ask in (
+        lambda: TorchOracle(net).linearize(detached, batch, slot="x"),
+        lambda: make_oracle(net, "differences, auto").linearize(detached, batch, slot="x"),
+        lambda: choose(net, detached, batch),
+    ):
+        with pytest.raises(ValueError, match="no trained parameter has a part in the loss"):
+            ask()
 
 
 def test_reentrant_checkpointing_is_refused_where_it_would_be_silently_wrong():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ofmu.core.oracle import TorchOracle
+from ofmu.core.schedule import Lagrangian, Priority
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.loop import Diverged, unlearn
 from ofmu.methods import OFMU, build_method
@@ -125,10 +126,23 @@ def differenced_problem():
     return given, TorchOracle(oracle.model, products="differences", outer="differences")
 
 
+def tried_problem():
+    """In float32 "auto" tries forward differences, and remembers what it saw."""
+    given, _ = image_problem()
+    for stream in (given.forget, given.retain):
+        stream.samples.pixels = stream.samples.pixels.float()
+    return given, TorchOracle(net().float(), products="differences", outer="differences", scheme="auto")
+
+
 RUNS = {
     "ofmu, images": (image_problem, OFMU()),
     "ofmu, images, preset": (image_problem, OFMU.image(1e-2)),
     "ofmu, images, differences": (differenced_problem, OFMU(beta=0.3)),
+    "ofmu, images, differences, auto": (tried_problem, OFMU(beta=0.3)),
+    "ofmu, images, multipliers, lazy": (
+        differenced_problem,
+        OFMU(beta=0.3, penalty=Lagrangian(), refresh=3, priority=Priority(0.3, 0.7)),
+    ),
     "ofmu, images, adam": (image_problem, replace(OFMU.text(1e-2), forget=OFMU().forget)),
     "ofmu, text": (text_problem, OFMU.text(1e-3)),
     "ofmu, text, matched": (neutral_problem, replace(OFMU.matched(1e-3), project=True)),

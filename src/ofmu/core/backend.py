@@ -193,5 +193,5 @@ def _activations(model: Module, loss: Loss, sample: Any, params: Sequence[Tensor
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        value, _ = checked(lambda: loss(model, sample).sums(), params[0].device)
+        value, _ = checked(lambda: loss(model, sample).sums(), model)
     return sum(sizes.values()), customs([value])

@@ -18,6 +18,7 @@ from .watch import kinks
 
 FLOATS = (torch.float32, torch.float64)
 MISSING = re.compile(r"derivative for '?(?:aten::)?_?(\w+)'? is not implemented")
+NONE = (-1, 2**64 - 1)  # no padding_idx, as nodes of a graph say it
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -49,10 +50,22 @@ def check_model(model: Module) -> None:
             "use torch.distributed.fsdp.fully_shard on a device that supports it"
         )
     for name, part in model.named_modules():
-        if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None and id(part.weight) in trained:
+        if isinstance(part, torch.nn.Embedding | torch.nn.EmbeddingBag) and id(part.weight) in trained:
+            _check_embedding(name, part)
+
+
+def _check_embedding(name: str, part: torch.nn.Embedding | torch.nn.EmbeddingBag) -> None:
+    if part.padding_idx is not None and isinstance(part, torch.nn.Embedding):  # a bag leaves it out of its sum too
+        raise ValueError(
+            f"oracle: embedding {name!r} has padding_idx {part.padding_idx}, which drops the gradient of real "
+            "tokens of that id (often the end of text); set its padding_idx to None"
+        )
+    odd = {"max_norm": "writes to it in every pass", "scale_grad_by_freq": "gives the gradient of no function"}
+    for option, what in (odd | {"sparse": "gives sparse gradients"}).items():
+        if getattr(part, option):
             raise ValueError(
-                f"oracle: embedding {name!r} has padding_idx {part.padding_idx}, which drops the gradient of real "
-                "tokens of that id (often the end of text); set its padding_idx to None"
+                f"oracle: embedding {name!r} has {option}={getattr(part, option)}, which {what}; expected none: "
+                f"set its {option} to {None if option == 'max_norm' else False}"
             )
 
 
@@ -78,17 +91,35 @@ def check_fields(model: Module, exact: bool) -> None:
         )
 
 
-def checked(run: Callable[[], tuple[Tensor, Tensor]], device: torch.device) -> tuple[Tensor, Tensor]:
+def checked(run: Callable[[], tuple[Tensor, Tensor]], model: Module) -> tuple[Tensor, Tensor]:
     """What `run` gives, a loss with its graph first; ValueError where its second derivatives cannot be right."""
-    before = _random_state(device)
+    device = next(model.parameters()).device
+    before, buffers = _random_state(device), {name: x.clone() for name, x in model.named_buffers()}
     found = run()
     if any(not torch.equal(x, y) for x, y in zip(before, _random_state(device), strict=True)):
         raise ValueError(
             "oracle: model or loss are random at every pass (such as F.dropout with training=True), so two probes "
             "of one point differ; use F.dropout(x, p, self.training), or a torch.Generator seeded in the pass"
         )
+    for name, x in model.named_buffers():
+        if name in buffers and _differ(x, buffers[name]):
+            raise ValueError(
+                f"oracle: a pass in evaluation mode writes to the buffer {name!r} (such as a running statistic), "
+                "so probes leave their mark, and may differ; write to it under `if self.training:` alone"
+            )
+    if not found[0].requires_grad:
+        raise ValueError(
+            "oracle: no trained parameter has a part in the loss, or it was detached, so it has no gradient; "
+            "expected a loss that torch can differentiate"
+        )
     check_graph(found[0])
     return found
+
+
+def _differ(x: Tensor, y: Tensor) -> bool:
+    if x.shape != y.shape:
+        return True
+    return bool(((x != y) & ((x == x) | (y == y))).any())  # NaN is NaN
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -140,9 +171,15 @@ def check_graph(value: Tensor) -> None:
     """Raises ValueError for what second derivatives would be silently wrong with, exact or differenced.
 
     Reentrant checkpointing cuts the graph. Half precision inside rounds θ's gradients to three digits, of which a
-    difference leaves none.
+    difference leaves none. An embedding's padding_idx drops a part of the gradient.
     """
     for node in nodes([value]):
+        padded = getattr(node, "_saved_padding_idx", -1)
+        if node.name().startswith("EmbeddingBackward") and padded not in NONE:
+            raise ValueError(
+                f"oracle: a trained embedding has padding_idx {padded} (an adapter's, of the one "
+                "that it adapts), which drops the gradient of real tokens of that id; set padding_idx to None"
+            )
         if "CheckpointFunction" in node.name():
             raise ValueError(
                 "oracle: the model uses reentrant gradient checkpointing, through which torch.autograd.grad does "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from . import vectors
 from .group import Part
 from .protocols import Direction, formed
+from .smooth import Closed
 from .terms import Loss
 from .vectors import Vector, is_nothing
 
@@ -53,9 +53,8 @@ class Exact:
         self.grad: Vector = self._total(found)
 
     def _forward(self, part: Part) -> tuple[Tensor, Tensor]:
-        oracle, closed = self._oracle, self._oracle.closed
-        with oracle.exactly(), nullcontext() if closed.needed is False else closed:
-            return part.sums(self._loss, oracle.model)
+        with self._oracle.exactly(), Closed():
+            return part.sums(self._loss, self._oracle.model)
 
     def _gradient(self, value: Tensor, keep: bool) -> Vector:
         """The gradient of one part's sum; keep: with its graph."""

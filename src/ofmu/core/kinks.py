@@ -71,9 +71,11 @@ class Held(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         rule = HOLDS.get(getattr(func, "__name__", "").removesuffix("_"))
-        if rule is None or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
-            return func(*args, **(kwargs or {}))
         options = dict(kwargs or {})
+        if rule is not None and not args:
+            args = (options.pop("input", None),)  # torch.relu(input=x)
+        if rule is None or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
+            return func(*args, **options)
         in_place = func.__name__.endswith("_") or options.pop("inplace", False)
         out = rule(self, *args, **options)
         return args[0].copy_(out) if in_place else out

@@ -28,12 +28,11 @@ from .checks import (
     refused_recomputation,
 )
 from .differenced import Differenced
-from .differences import Steps
+from .differences import Steps, Trial
 from .exact import Exact
 from .group import Alone, Group, Part, split
 from .kinks import Held
 from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
-from .smooth import Closed
 from .terms import Loss, Terms, extra_passes
 from .twice import customs, doubt
 from .vectors import Vector
@@ -84,7 +83,7 @@ class TorchOracle:
         self.micro, self.streamed = micro, streamed
         self.group: Group = Alone() if group is None else group
         self.cost = 0.0
-        self.steps, self.closed = Steps(self.params), Closed()
+        self.steps = Steps(self.params)
         self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
         self._looked: set[str] = set()  # the slots whose loss was looked at for what breaks double backward
 
@@ -196,7 +195,7 @@ class TorchOracle:
             sample, one = part.few(), self.zeros(()) + 1
 
             def gradient(held: Held | None) -> Vector:
-                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.device)
+                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.model)
                 return self.group.gradient(value, self.params, one)
 
             with self.precision(full=True):
@@ -212,7 +211,7 @@ class TorchOracle:
             return
         sample = part.few()
         with self.exactly():
-            value, _ = checked(lambda: sample.sums(loss, self.model), self.device)
+            value, _ = checked(lambda: sample.sums(loss, self.model), self.model)
         if custom := customs([value]):
             del value
             try:
@@ -243,19 +242,20 @@ class TorchOracle:
         vectors.move(self.params, alpha, v)
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to go on exactly: the cost so far and the remembered difference steps."""
+        """Plain data that a resumed run needs to go on exactly: the cost so far and the remembered steps."""
         steps = self.steps
         return {
             "cost": self.cost,
             "steps": dict(steps.relative),
-            "tried": dict(steps.tried),
+            "tried": {slot: tuple(trial) for slot, trial in steps.tried.items()},
             "scale": steps.scale,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a saved `state`."""
         self.cost = state["cost"]
-        self.steps.relative, self.steps.tried = dict(state["steps"]), dict(state.get("tried", {}))
+        self.steps.relative = dict(state["steps"])
+        self.steps.tried = {slot: Trial(*trial) for slot, trial in state.get("tried", {}).items()}
         self.steps.scale = state.get("scale", self.steps.scale)
 
 

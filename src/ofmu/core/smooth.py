@@ -165,21 +165,9 @@ OURS: dict[Callable[..., Any], Callable[..., Tensor]] = {
 
 
 class Closed(TorchFunctionMode):
-    """A context in which `OURS` take torch's place. needed: whether the first pass met one; else later ones may do
-    without.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.needed: bool | None = None
+    """A context in which `OURS` take torch's place."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in OURS:
-            self.needed, func = True, OURS[func]
-        return func(*args, **(kwargs or {}))
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self.needed = bool(self.needed)
+        return OURS.get(func, func)(*args, **(kwargs or {}))
