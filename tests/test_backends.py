@@ -19,17 +19,19 @@ from ofmu.benchmarks.accuracy.measure import (
     accuracy,
     direction,
     error,
+    errors,
     reference,
 )
 from ofmu.benchmarks.accuracy.measure import oracle as make_oracle
 from ofmu.benchmarks.accuracy.page import write
-from ofmu.benchmarks.accuracy.problems import DOUBLE, IMAGES, NETS, double, mlp, problem
+from ofmu.benchmarks.accuracy.problems import DOUBLE, IMAGES, NETS, Problem, double, mlp, problem
 from ofmu.core import vectors
 from ofmu.core.backend import Backend, Facts, choose, decide
 from ofmu.core.bits import Bits, masked
 from ofmu.core.differences import GOOD, INSIDE, Steps
 from ofmu.core.inner import inner, penalty_gradient
 from ofmu.core.kinks import Held
+from ofmu.core.likelihood import digits, nll
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import Closed, silu
 from ofmu.core.terms import Terms
@@ -38,6 +40,7 @@ from ofmu.engine.oracles import build_oracle
 from ofmu.errors import UserError
 from ofmu.losses import Bounded, Plausible, class_nll, token_nll
 from ofmu.methods import OFMU, build_method
+from ofmu.tasks import TensorSamples
 from small import images, llama, task, texts
 
 MLP, CNN, RELU = IMAGES
@@ -73,6 +76,46 @@ def test_accuracy_in_float64(name):
     for row in accuracy(name, "float64", dense=name in IMAGES):
         marks = {what: most for what, most in row["marks"].items() if most is not None}
         assert all(row["errors"][what] <= most for what, most in marks.items()), row
+
+
+def _fitted() -> Problem:
+    """Every sample of both batches at a loss of some 1e-5."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(20, 64), nn.Tanh(), nn.Linear(64, 3))
+    samples = TensorSamples(torch.randn(16, 20), torch.randint(0, 3, (16,)), list("abcdefghijklmnop"))
+    adam, whole = torch.optim.Adam(net.parameters(), 1e-2), samples.batch(range(16))
+    for _ in range(600):
+        adam.zero_grad()
+        class_nll(net, whole).mean().backward()
+        adam.step()
+    return Problem(net, class_nll, samples.batch(range(8)), samples.batch(range(8, 16)))
+
+
+def test_accuracy_at_samples_that_are_fitted():
+    given = _fitted()
+    losses = class_nll(given.model, given.forget).values.detach()
+    assert 1e-6 < float(losses.mean()) < 1e-4  # where p − 1 has one to three digits in float32
+    expected = reference(copy.deepcopy(given), dense=False)
+    for backend, most in MOST.items():
+        asked = make_oracle(copy.deepcopy(given.model), backend)
+        for _ in range(2):
+            found = errors(asked, given, expected)
+            assert all(e <= limit for e, limit in zip(found, most, strict=True)), (backend, found)
+
+
+def test_cross_entropy_that_keeps_its_digits_is_torchs_otherwise():
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(5, 4, generator=g, dtype=torch.float64, requires_grad=True)
+    y = torch.randint(0, 4, (5,), generator=g)
+    plain = F.cross_entropy(z, y, reduction="none")
+    assert torch.equal(nll(z, y), plain)
+    with digits(True):
+        assert torch.allclose(nll(z, y), plain, rtol=1e-14)
+        assert torch.autograd.gradcheck(lambda x: nll(x, y), z)
+        assert torch.autograd.gradgradcheck(lambda x: nll(x, y), z)
+    oracle = TorchOracle(mlp())
+    with oracle.exactly(), oracle.precision():
+        assert torch.equal(nll(z, y), plain)  # first derivatives are as ever
 
 
 def test_the_dense_reference_is_the_one_by_products():

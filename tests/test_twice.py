@@ -105,7 +105,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("before", [torch.tanh, torch.relu])
+def _relu(x: Tensor) -> Tensor:
+    return torch.relu(2 * x)  # as far as sin bends enough to be missed
+
+
+@pytest.mark.parametrize("before", [torch.tanh, _relu])
 @pytest.mark.parametrize("function", WRONG)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_backward_that_hides_its_slope_is_found(function, before, dtype):

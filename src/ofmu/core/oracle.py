@@ -32,6 +32,7 @@ from .differences import Steps, Trial
 from .exact import Exact
 from .group import Alone, Group, Part, split
 from .kinks import Held
+from .likelihood import digits
 from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
 from .terms import Loss, Terms, extra_passes
 from .twice import customs, doubt
@@ -89,13 +90,17 @@ class TorchOracle:
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
-        """The precision of a pass: autocast, or `full` for anything that will be differenced or differentiated."""
+        """The precision of a pass: autocast, or `full` for anything that will be differenced or differentiated.
+
+        Full, the gradients of fitted samples keep their digits too (`core.likelihood`).
+        """
         on = not full and self.autocast is not None
-        if not on and not torch.is_autocast_enabled(self.device.type):
-            yield  # there is nothing to turn off
-            return
-        with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=on):
-            yield
+        with digits(full):
+            if not on and not torch.is_autocast_enabled(self.device.type):
+                yield  # there is nothing to turn off
+                return
+            with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=on):
+                yield
 
     @contextmanager
     def exactly(self) -> Iterator[None]:

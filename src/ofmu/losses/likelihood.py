@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch.nn import Module
 
+from ..core.likelihood import nll
 from ..core.terms import Loss, Terms
 from ..tasks import IGNORE, Batch, Kind, Need, Task
 from .logits import answer_logits, class_logits, placed
@@ -16,14 +16,14 @@ from .logits import answer_logits, class_logits, placed
 
 def class_nll(model: Module, batch: Batch) -> Terms:
     """Cross-entropy per sample: −log p(y|x); values [b]."""
-    values = F.cross_entropy(class_logits(model, batch), batch.labels, reduction="none")
+    values = nll(class_logits(model, batch), batch.labels)
     return Terms(values, torch.ones_like(values))
 
 
 def token_nll(model: Module, batch: Batch) -> Terms:
     """Next-token cross-entropy of the answer tokens: values [b, t]; each sample's weights add up to 1."""
     logits, labels = answer_logits(model, batch)
-    return placed(F.cross_entropy(logits, labels[labels != IGNORE], reduction="none"), labels)
+    return placed(nll(logits, labels[labels != IGNORE]), labels)
 
 
 BASE_LOSSES: dict[Kind, Loss] = {"image": class_nll, "text": token_nll}
