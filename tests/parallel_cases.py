@@ -228,7 +228,8 @@ def sharded_problem(processes: Processes, engine: str) -> tuple[Task, TorchOracl
     module = net().float()
     if engine == "fsdp2":
         shard(module, processes)
-    return image_task(torch.float32), parallel_oracle(module, processes, engine, products=products, outer=products)
+    asked = {"products": products, "outer": products, "scheme": "auto"}
+    return image_task(torch.float32), parallel_oracle(module, processes, engine, **asked)
 
 
 def resume(processes: Processes, folder: Path) -> None:

@@ -356,6 +356,21 @@ def test_a_trial_decides_between_forward_and_central_and_finds_the_best_step(noi
     assert field.calls >= 3
 
 
+@pytest.mark.parametrize("scheme", ["forward", "central", "auto"])
+def test_a_field_without_a_value_poisons_no_later_step(scheme):
+    field = Parabola(1.0, 0.0)
+    steps, at = Steps(field.params), field()
+    v = [torch.ones(400, dtype=torch.float64)]
+    found = steps.difference(lambda: [x * float("nan") for x in field()], v, at, "x", scheme=scheme)
+    assert bool(found[0].isnan().all())
+    assert (steps.relative, steps.tried) == ({}, {})
+
+    def near():  # nothing but NaN beyond a millionth
+        return [torch.where((field.params[0] - 1).abs() < 1e-6, x, float("nan")) for x in field()]
+
+    assert error(steps.difference(near, v, at, "x", scheme="forward"), [2 * v[0]]) < 1e-3
+
+
 def test_a_product_is_judged_beside_what_it_is_added_to():
     field = Parabola(1.0, 1e-6)
     steps = Steps(field.params)

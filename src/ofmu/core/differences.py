@@ -42,6 +42,7 @@ BAND = 3.0  # a change within this factor of the wanted one will do
 TRIALS = 4
 GOOD = 6e-4  # forward differences expected to be so exact give a ∇Φ within 1e-3 (at 8e-4 one was off by 1.06e-3)
 INSIDE = 1e-3  # and so exact inside a difference of a difference an outer product within 3e-2 (9e-4: 2e-2)
+SHORTER = 30.0  # by which a step is shortened whose end has no finite field
 RANGE = 10.0  # its best step is looked for within this factor of the usual one
 
 Place = Literal["alone", "inside", "outside"]
@@ -140,7 +141,7 @@ class Steps:
             bend = 0.0 if known else vectors.distance(ahead, back)  # (g₊ − 2g + g₋)/ε
             found = vectors.scale_(0.5, vectors.added(ahead, back))
             del back
-            if not known:
+            if not known and slot in self.relative:
                 self._try(probe, slot, found, length, bend / (2 * relative))
             return found
 
@@ -158,15 +159,19 @@ class Steps:
         factor = (noise / max(truncation, noise / RANGE**2, 1e-30)) ** 0.5
         factor = min(max(factor, 1 / RANGE), RANGE)
         error = math.hypot(factor * truncation, noise / factor)
-        self.tried[slot] = Trial(
-            self.relative[slot], factor * usual, error / length, vectors.size(central) / length
-        )
+        if math.isfinite(error):
+            self.tried[slot] = Trial(
+                self.relative[slot], factor * usual, error / length, vectors.size(central) / length
+            )
 
     def _moved(self, probe: Probe, slot: str, wanted: float) -> tuple[Vector, float]:
         """(the forward difference, ‖εv‖/‖θ‖) for an ε whose change is near enough to the wanted one."""
         relative = _clipped(wanted * self.relative[slot]) if slot in self.relative else PROBE
         for _ in range(TRIALS):
             ahead, change = probe(relative)
+            if not math.isfinite(change):  # the field has no value there: nothing is learned but to stay nearer
+                previous, relative = relative, _clipped(relative / SHORTER)
+                continue
             self.relative[slot] = relative / max(change, 1e-30)
             better = _clipped(wanted * self.relative[slot])
             if 1 / BAND < better / relative < BAND:
