@@ -9,7 +9,7 @@ one. What decides the error is how much the *field* changes, so the step is chos
 
 η is the rounding eps of the parameters' type for a gradient; for a field that is a difference itself it is taken
 as eps^(2/3), the error of a central difference at its best. A difference of a difference is central outside, where
-the truncation is large, and may be forward inside, at three times the usual change: the truncation of the two
+the truncation is large, and may be forward inside, at ten times the usual change: the truncation of the two
 inner differences is nearly the same and cancels, so what matters inside is the noise.
 
 How much a network makes of rounding differs by tens, and at its best step a forward difference in float32 is off
@@ -41,7 +41,7 @@ REACH = (1e-8, 1e-1)  # no step is shorter or longer than this, relative to ‖�
 BAND = 3.0  # a change within this factor of the wanted one will do
 TRIALS = 4
 GOOD = 6e-4  # forward differences expected to be so exact give a ∇Φ within 1e-3 (at 8e-4 one was off by 1.06e-3)
-INSIDE = 1e-3  # and so exact inside a difference of a difference an outer product within 3e-2 (9e-4: 2e-2)
+INSIDE = 1e-3  # and so exact inside a difference of a difference an outer product within 3e-2 (9e-4: 1e-2)
 SHORTER = 30.0  # by which a step is shortened whose end has no finite field
 RANGE = 10.0  # its best step is looked for within this factor of the usual one
 
@@ -92,7 +92,7 @@ class Steps:
             return self.eps ** (2 / 9)
         if central:
             return self.eps ** (1 / 3)
-        return self.eps**0.5 * (3 if place == "inside" else 1)
+        return self.eps**0.5 * (10 if place == "inside" else 1)
 
     def difference(
         self,
