@@ -32,6 +32,7 @@ from ofmu.core.differences import GOOD, INSIDE, Steps
 from ofmu.core.inner import inner, penalty_gradient
 from ofmu.core.kinks import Held
 from ofmu.core.likelihood import digits, nll
+from ofmu.core.looked import Looked
 from ofmu.core.oracle import TorchOracle
 from ofmu.core.smooth import Closed, silu
 from ofmu.core.terms import Terms
@@ -209,7 +210,7 @@ def test_a_printed_iteration_makes_exactly_the_derivatives_that_it_needs(backend
     assert 5 * phi + push == total
 
 
-def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_right():
+def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_right(monkeypatch):
     _, loss, forget, _ = _problem(MLP)
     net = nn.Sequential(nn.Linear(4, 1000), nn.ReLU(), nn.Linear(1000, 3))
     v = direction(list(net.parameters()))
@@ -217,7 +218,7 @@ def test_a_probe_that_does_not_hold_its_branches_is_wrong_and_one_that_does_is_r
     oracle = make_oracle(net, "differences, central")
     held = oracle.linearize(loss, forget, slot="x").hvp(v)
     assert error(held, exact) < 1e-3
-    oracle._kinked["x"] = False  # as if the network were smooth
+    monkeypatch.setattr(Looked, "kinked", lambda *_: False)  # as if the network were smooth
     oracle.steps.relative.clear()
     assert error(oracle.linearize(loss, forget, slot="x").hvp(v), exact) > 1e-2
 
@@ -598,6 +599,16 @@ class Counting(Functional):
 def test_a_pass_that_writes_to_a_buffer_is_refused():
     _, _, batch, _ = _problem(MLP)
     _refused(Counting(), batch, "writes to the buffer 'mean'.*if self.training")
+
+
+def test_parts_of_a_batch_are_refused_where_a_layer_normalises_by_what_is_run_together():
+    net = nn.Sequential(mlp(), nn.BatchNorm1d(3, track_running_stats=False)).double()
+    message = "'1' normalises by the statistics of each batch alone.*expected running statistics"
+    with pytest.raises(ValueError, match=message):
+        TorchOracle(net, micro=4)
+    with pytest.raises(UserError, match=message):
+        build_oracle(net, task(images(4, 1), images(4, 2), [0.5] * 4), OFMU(), micro=4)
+    TorchOracle(net)  # the whole batch at once is one function
 
 
 def test_a_loss_without_a_gradient_is_refused():

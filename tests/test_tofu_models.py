@@ -56,6 +56,11 @@ def test_a_local_folder_is_trained_and_unlearned_with_the_settings_of_its_name(f
     assert (found["failed"], len(found["forget"]), len(found["retain"])) == ("", 8, 8)
 
 
+def test_more_blocks_than_the_model_has_are_refused_before_anything_is_trained(folder, tmp_path):
+    with pytest.raises(UserError, match=r"trainable: found top:77, expected at most top:4 "):
+        tofu_choice.tofu_setting(Choice("people", str(folder), "top:77"), Store(tmp_path / "store"))
+
+
 def test_a_budget_is_in_gradients_of_a_batch(folder, tmp_path):
     ours, _ = tofu_choice.tofu_setting(Choice("people", str(folder), budget=3), Store(tmp_path / "store"))
     assert ours.budget == 3 * 32

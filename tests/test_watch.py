@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ofmu.benchmarks.accuracy.problems import IMAGES, problem
 from ofmu.core.backend import choose
-from ofmu.core.checks import held_kinks
+from ofmu.core.graphs import held_kinks
 from ofmu.core.kinks import hold
 from ofmu.core.watch import TO_INTEGERS, kinks
 from ofmu.losses import class_nll, token_nll

@@ -16,7 +16,7 @@ from ..data.tofu import load_tofu
 from ..engine.language import TINY_LLAMA, from_scratch, train_tokenizer
 from ..engine.models import LoadedModel, load_model, save_model
 from ..engine.store import Store
-from ..engine.trainable import parse_trainable
+from ..engine.trainable import check_trainable
 from ..errors import UserError
 from ..report.model import ORIGINAL, RETRAIN
 from .tofu_knowledge import general_knowledge
@@ -59,13 +59,13 @@ class Plan:
 def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:
     """The benchmark that was asked for, and its development groups.
 
-    Raises UserError where the model or the data are not at hand, or the two do not fit.
+    Raises UserError where the model or the data are not at hand, or the two, or what is to be trained, do not fit.
     """
     preset, whose = preset_of(choice.model)
     split = split_of(choice)
     base, name, fresh = _base(choice.model, store)
     spec = choice.trainable or preset.trained
-    parse_trainable(spec)
+    check_trainable(base, spec)
     setting = built(base, name, split, preset, spec, fresh)
     about = (
         f"{choice.model} (settings {whose}) was fine-tuned on {len(split.report.trained)} questions, and forgets "

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from .checks import check_model, checked, held_kinks, sharded
+from .checks import check_model, sharded
+from .graphs import checked, held_kinks
 from .group import Part
 from .kinks import Held
 from .memory import free_memory

@@ -18,24 +18,18 @@ from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import vectors
-from .checks import (
-    SecondDerivativeError,
-    check_fields,
-    check_model,
-    checked,
-    derivable,
-    held_kinks,
-    refused_recomputation,
-)
+from .checks import check_fields, check_model, check_splits
 from .differenced import Differenced
 from .differences import Steps, Trial
 from .exact import Exact
+from .graphs import derivable, refused_recomputation
 from .group import Alone, Group, Part, split
 from .kinks import Held
 from .likelihood import digits
+from .looked import Looked
+from .pending import Pending
 from .protocols import Evaluation, Field, Known, Linearization, Oracle, Products, Scheme
 from .terms import Loss, Terms, extra_passes
-from .twice import customs, doubt
 from .vectors import Vector
 
 __all__ = ["Evaluation", "Field", "Known", "Linearization", "Oracle", "Products", "Scheme", "TorchOracle"]
@@ -71,6 +65,9 @@ class TorchOracle:
             raise ValueError("oracle: outer='exact' differentiates the products, so it needs products='exact'")
         check_model(model)
         check_fields(model, "exact" in (products, outer))
+        self.group: Group = Alone() if group is None else group
+        if micro is not None or self.group.size > 1:
+            check_splits(model)
         self.model = model.eval()
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in trained]
@@ -82,11 +79,9 @@ class TorchOracle:
         self.scheme: Scheme = "central" if digits else scheme  # forward: 1e-8 at best; central: 1e-10
         self.products, self.outer, self.autocast = products, outer, autocast
         self.micro, self.streamed = micro, streamed
-        self.group: Group = Alone() if group is None else group
         self.cost = 0.0
         self.steps = Steps(self.params)
-        self._kinked: dict[str, bool] = {}  # by slot: whether there are branches to hold, once it was looked
-        self._looked: set[str] = set()  # the slots whose loss was looked at for what breaks double backward
+        self._looked = Looked(self)
 
     @contextmanager
     def precision(self, full: bool = False) -> Iterator[None]:
@@ -151,7 +146,7 @@ class TorchOracle:
             self.spend(parts, 1, loss)
             return Known(*self.gradient(loss, parts))
         self.spend(parts, 1 / 3, loss)
-        return _Pending(self, loss, parts[0])
+        return Pending(self, loss, parts[0])
 
     def grad(self, loss: Loss, batch: Any) -> tuple[float, Vector]:
         """The mean loss and its gradient. Cost b."""
@@ -161,7 +156,7 @@ class TorchOracle:
     def gradient(self, loss: Loss, parts: Sequence[Part], full: bool = False) -> tuple[float, Vector]:
         """Σ wv / Σ w over parts and ranks, and its gradient; not counted here."""
         if len(parts) == 1:
-            return _Pending(self, loss, parts[0], full).both()
+            return Pending(self, loss, parts[0], full).both()
         sums, one, total = self.zeros(2), self.zeros(()) + 1, None
         for part in parts:
             with self.precision(full):
@@ -186,47 +181,13 @@ class TorchOracle:
         """
         parts, exact = self.parts(batch), self.products == "exact"
         if exact:
-            self._look(loss, parts[0], slot)
+            self._looked.differentiable(loss, parts[0], slot)
         if not exact or (again and self.outer == "differences"):
-            activations = self._kinks(loss, parts[0], slot)
+            activations = self._looked.kinked(loss, parts[0], slot)
             parts = [replace(part, held=Held(activations)) for part in parts]
         if exact:
             return Exact(self, loss, parts, again and self.outer == "exact", light)
         return Differenced(self, loss, parts, slot, self.scheme, again)
-
-    def _kinks(self, loss: Loss, part: Part, slot: str) -> bool:
-        """Whether model or loss have branches to hold in probes; found once. Raises where one cannot be held."""
-        if slot not in self._kinked:
-            sample, one = part.few(), self.zeros(()) + 1
-
-            def gradient(held: Held | None) -> Vector:
-                value, _ = checked(lambda: replace(sample, held=held).sums(loss, self.model), self.model)
-                return self.group.gradient(value, self.params, one)
-
-            with self.precision(full=True):
-                self._kinked[slot] = held_kinks(gradient)
-        return self._kinked[slot]
-
-    def _look(self, loss: Loss, part: Part, slot: str) -> None:
-        """Refuses, once by loss, what double backward is wrong for: two samples run forward.
-
-        Where somebody's own backward is on the way, its products are compared with differences (`core.twice`).
-        """
-        if slot in self._looked:
-            return
-        sample = part.few()
-        with self.exactly():
-            value, _ = checked(lambda: sample.sums(loss, self.model), self.model)
-        if custom := customs([value]):
-            del value
-            try:
-                kinked = self._kinks(loss, part, slot)
-            except ValueError:
-                kinked = None
-            why = doubt(TorchOracle(self.model), loss, sample, kinked, custom)
-            if self.group.total(self.zeros(1) + (why is not None)).any():  # all ranks, or none
-                raise SecondDerivativeError(why or "exact products are off on another rank")
-        self._looked.add(slot)
 
     def directional(self, field: Field, v: Vector, at: Vector, work: float) -> Vector:
         """J v of a gradient field: exactly (reverse mode through all that made `at`) or by differences."""
@@ -262,21 +223,3 @@ class TorchOracle:
         self.steps.relative = dict(state["steps"])
         self.steps.tried = {slot: Trial(*trial) for slot, trial in state.get("tried", {}).items()}
         self.steps.scale = state.get("scale", self.steps.scale)
-
-
-class _Pending:
-    """A loss of one part, with its graph, until its gradient is asked for."""
-
-    def __init__(self, oracle: TorchOracle, loss: Loss, part: Part, full: bool = False) -> None:
-        with oracle.precision(full):
-            self._sum, weight = part.sums(loss, oracle.model)
-        value, weight = oracle.group.total(torch.stack([self._sum.detach(), weight]))
-        self.value, self._seed = float(value / weight), 1 / weight
-        self._oracle, self._part = oracle, part
-
-    def grad(self) -> Vector:
-        self._oracle.spend([self._part], 2 / 3)
-        return self.both()[1]
-
-    def both(self) -> tuple[float, Vector]:
-        return self.value, self._oracle.group.gradient(self._sum, self._oracle.params, self._seed)

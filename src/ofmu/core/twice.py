@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from . import vectors
-from .checks import SecondDerivativeError, nodes
 from .differenced import Differenced
 from .exact import Exact
+from .graphs import SecondDerivativeError, nodes
 from .group import Part
 from .kinks import Held
 from .terms import Loss
