@@ -260,6 +260,18 @@ def test_the_sample_of_mmlu_is_short_and_spread(monkeypatch):
     assert "OFMU_DATA_DIR" in why
 
 
+def test_settings_chosen_before_are_run_on_other_seeds_without_a_trial(ran, given, tmp_path, monkeypatch):
+    _, out, _ = ran
+    monkeypatch.setattr(tofu_tuning, "tried", lambda *_: pytest.fail("a trial was made"))
+    plan = Plan(("graddiff",), command="ofmu bench tofu", numbers=(4,), settings=out / "tofu.json")
+    page = carry_out(bench(tmp_path, given, plan, []))
+    assert {(row.method, row.seed) for row in page.rows} == {("Original", 4), ("Retrain", 4), ("GradDiff", 4)}
+    then, now = (read_scores(folder / "tofu.json")[1]["tuning"]["graddiff"] for folder in (out, tmp_path))
+    assert now == then
+    assert now["trials"] == 2
+    assert "the settings that tofu.json says were chosen before" in page.request["Tuning"]
+
+
 def test_the_page_names_command_tuning_and_answers(ran):
     page, out, _ = ran
     text = (out / "tofu.md").read_text()

@@ -1,5 +1,7 @@
 """Which settings a model takes: the published ones by hub id or folder name; the command that asks for them."""
 
+import json
+
 import pytest
 
 from ofmu.benchmarks import tofu_choice
@@ -87,6 +89,9 @@ def test_the_one_minute_model_learns_embedded_people_alone(tmp_path):
         (["--methods", "npoo"], "did you mean npo?"),
         (["--seeds", "0"], "--seeds: found 0"),
         (["--trials", "-1"], "--trials: found -1"),
+        (["--seed-numbers", "4", "5", "4"], "--seed-numbers: found 4 in 4 5 4, expected each once"),
+        (["--seed-numbers", "-1"], "--seed-numbers: found -1"),
+        (["--settings", "/nowhere/tofu.json"], "--settings: /nowhere/tofu.json does not say how ofmu was tuned"),
         (["--budget", "0"], "--budget: found 0"),
         (["--budget", "nan"], "--budget: found nan"),
         (["--keep", "0", "--split", "people", "--model", "one-minute"], "--keep: found 0"),
@@ -97,6 +102,25 @@ def test_the_one_minute_model_learns_embedded_people_alone(tmp_path):
 def test_mistakes_on_the_command_line(words, said, tmp_path, capsys):
     assert run(["bench", "tofu", *words, "--out", str(tmp_path)]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_settings_of_an_earlier_run_are_asked_for_with_seeds_of_ones_own(tmp_path, monkeypatch):
+    from ofmu.benchmarks import tofu
+    from ofmu.cli import studies
+
+    asked = []
+    monkeypatch.setattr(tofu, "run_tofu", lambda *given: asked.append(given))
+    monkeypatch.setattr(studies, "_write", lambda *_: None)
+    chosen = {"trials": 6, "failed": 0, "first": 1.0, "best": 0.5, "values": {"descent.lr": 2e-4}, "cost": 9.0}
+    file = tmp_path / "tofu.json"
+    file.write_text(json.dumps({"tuning": {"npo": {**chosen, "ends": {}}}}))
+    words = ["bench", "tofu", "--methods", "npo", "--settings", str(file), "--out", str(tmp_path / "out")]
+    assert run([*words, "--seed-numbers", "7", "9"]) == 0
+    plan = asked[0][2]
+    assert (plan.reported, plan.settings) == ((7, 9), file)
+    assert plan.command == (
+        f"ofmu bench tofu --model smollm2-135m --methods npo --settings {file} --seed-numbers 7 9"
+    )
 
 
 def test_the_command_line_asks_for_what_it_was_told(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from ..report.model import Page
 from .study import titled
 from .tofu_cells import Bench
 from .tofu_choice import Choice, Plan, smoke_setting, split_of, tofu_setting
-from .tofu_tuning import chosen
+from .tofu_tuning import chosen, recorded
 from .tuning import need_optuna
 
 UTILITY, KNOWLEDGE = "the model utility of all models", "the general knowledge of all models"
@@ -26,7 +26,7 @@ def run_tofu(out: Path, choice: Choice, plan: Plan, say: Callable[[str], None], 
     store: None for out/store. The same command goes on where it stopped; another one finds in the store whatever
     it shares with earlier ones. Raises UserError for unknown methods, and where model, data or optuna are absent.
     """
-    if plan.trials:
+    if plan.trials and plan.settings is None:
         need_optuna()
     split_of(choice)  # a mistake in it leaves no folder behind
     kept = Store(store or out / "store")
@@ -64,21 +64,21 @@ def method_names(text: str) -> tuple[str, ...]:
 def carry_out(bench: Bench) -> Page:
     """Method by method: tune, then run on every seed. Model utility and general knowledge of all models last."""
     plan, general, knowledge = bench.plan, bool(bench.setting.general), bool(bench.setting.knowledge)
-    bench.missing[:] = [_words(name, seed) for name in plan.methods for seed in range(plan.seeds)]
+    bench.missing[:] = [_words(name, seed) for name in plan.methods for seed in plan.reported]
     bench.missing.extend([UTILITY] * general + [KNOWLEDGE] * knowledge)
     for name in plan.methods:
         try:
             _method(bench, name)
         except UserError as error:  # a method that cannot run here stops no other
             bench.say(f"{titled(name)}: {error}")
-            for seed in range(plan.seeds):
+            for seed in plan.reported:
                 if _words(name, seed) in bench.missing:
                     bench.absent(name, seed, str(error))
                     bench.done(_words(name, seed))
-    for seed in range(plan.seeds) if general else ():
+    for seed in plan.reported if general else ():
         bench.utility(seed)
         bench.write()
-    for seed in range(plan.seeds):
+    for seed in plan.reported:
         bench.knowledge(seed)
         bench.write()
     bench.missing.clear()
@@ -88,12 +88,15 @@ def carry_out(bench: Bench) -> Page:
 def _method(bench: Bench, name: str) -> None:
     """Choose the settings of one method, and run it on every seed."""
     plan = bench.plan
-    if plan.trials:
-        bench.say(f"{titled(name)}: {plan.trials} trials on other people")
     preset = bench.setting.method(name)
-    found = chosen(bench.development, name, preset, plan.trials, bench.store.root / "tuning", bench.store)
+    if plan.settings is not None:
+        found = recorded(plan.settings, name, preset)
+    else:
+        if plan.trials:
+            bench.say(f"{titled(name)}: {plan.trials} trials on other people")
+        found = chosen(bench.development, name, preset, plan.trials, bench.store.root / "tuning", bench.store)
     bench.table.tuning[name] = found
-    for seed in range(plan.seeds):
+    for seed in plan.reported:
         bench.say(f"{titled(name)}, seed {seed}")
         if found.method is None:
             bench.absent(name, seed, f"all {found.trials} trials of its tuning failed")

@@ -59,7 +59,7 @@ class Bench:
 
     def write(self) -> Page:
         """Write out/tofu.md and out/tofu.json as far as they are made."""
-        page = page_of(self.setting, self.table, self.plan.command, self.plan.trials, self.missing)
+        page = page_of(self.setting, self.table, self.plan.command, self.plan.tuning, self.missing)
         write_text(self.out / "tofu.md", markdown(page, self.setting, self.table))
         costs = [asdict(cost) for task in page.tasks for cost in task.costs]
         tuning = {

@@ -48,12 +48,30 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """The methods by name, in the order in which they are made; seeds and trials of each; what to type."""
+    """The methods by name, in the order in which they are made; seeds and trials of each; what to type.
+
+    numbers: the seeds themselves, in place of the first `seeds`. settings: a tofu.json whose chosen settings are
+    taken as they are, in place of trials.
+    """
 
     methods: Sequence[str] = USUAL
     seeds: int = 3
     trials: int = 6
     command: str = "ofmu bench tofu"
+    numbers: tuple[int, ...] = ()
+    settings: Path | None = None
+
+    @property
+    def reported(self) -> tuple[int, ...]:
+        """The seeds that are reported."""
+        return self.numbers or tuple(range(self.seeds))
+
+    @property
+    def tuning(self) -> str:
+        """How settings come about, in words; empty: methods run at their presets."""
+        if self.settings is not None:
+            return f"none here: every method has the settings that {self.settings.name} says were chosen before"
+        return f"{self.trials} trials for every method, each with that budget" if self.trials else ""
 
 
 def tofu_setting(choice: Choice, store: Store) -> tuple[Setting, Groups]:

@@ -18,7 +18,7 @@ from .tofu_setting import Setting
 from .tofu_tables import Table, answer_list, interval_table, seed_table, tuning_table, tuning_words
 
 
-def page_of(setting: Setting, table: Table, command: str, trials: int, missing: Sequence[str]) -> Page:
+def page_of(setting: Setting, table: Table, command: str, tuning: str, missing: Sequence[str]) -> Page:
     """All that is finished. missing: the runs that are not, in words."""
     cells = [table.cells[seed] for seed in sorted(table.cells)]
     words = {titled(name): tuning_words(found) for name, found in table.tuning.items()}
@@ -27,7 +27,7 @@ def page_of(setting: Setting, table: Table, command: str, trials: int, missing: 
     incomplete = [f"NOT COMPLETE: the command also makes {', '.join(missing)}."] if missing else []
     return Page(
         title=f"{setting.name}: {len(setting.groups.forget)} questions forgotten",
-        request=_request(setting, trials),
+        request=_request(setting, tuning),
         verdict=[*incomplete, *(reading(task) if task else [])],
         tasks=[task] if task else [],
         environment={
@@ -37,11 +37,11 @@ def page_of(setting: Setting, table: Table, command: str, trials: int, missing: 
             "machine": f"{platform.machine()}, {torch.get_num_threads()} thread(s)",
         },
         command=command,
-        limits=_limits(setting, trials),
+        limits=_limits(setting, tuning),
     )
 
 
-def _request(setting: Setting, trials: int) -> dict[str, str]:
+def _request(setting: Setting, tuning: str) -> dict[str, str]:
     recipe, groups, batch = setting.recipe, setting.groups, setting.preset.batch
     return {
         "To be forgotten": f"{len(groups.forget)} questions",
@@ -51,11 +51,11 @@ def _request(setting: Setting, trials: int) -> dict[str, str]:
         "Training": f"{recipe.epochs:g} epochs, batch {recipe.batch}, AdamW {recipe.lr:g}, answers only",
         "Budget": f"{setting.budget:g} sample-gradients for every method = {setting.budget / batch:g} "
         f"gradients of a batch of {batch}, targets included",
-        "Tuning": f"{trials} trials for every method, each with that budget" if trials else "none: the presets",
+        "Tuning": tuning or "none: the presets",
     }
 
 
-def _limits(setting: Setting, trials: int) -> list[str]:
+def _limits(setting: Setting, tuning: str) -> list[str]:
     preset, general = setting.preset, setting.general
     sets = [f"{len(asked)} of TOFU's {name.replace('_', ' ')}" for name, asked in general.items()]
     utility = (
@@ -78,7 +78,7 @@ def _limits(setting: Setting, trials: int) -> list[str]:
         "eight repairs, so that it may spend some gradients more or less (see the cost columns).",
         "Retrain (2nd) is the Retrain of another seed: the distance between two honest retrainings.",
         "Seconds are of the processor, looking at the path included; the machine may have been shared.",
-        *([] if trials else ["No method was tuned: a preset may suit one model and not another."]),
+        *([] if tuning else ["No method was tuned: a preset may suit one model and not another."]),
     ]
 
 

@@ -120,7 +120,8 @@ def tofu(options: TofuOptions) -> int:
         _write(out, page)
         return _told([f"tofu, {method}: {why}" for method, why in _unmeasured(page).items()])
     names = USUAL if options.methods is None else method_names(options.methods)
-    plan = Plan(names, options.seeds, options.trials, _command(options))
+    numbers, settings = _numbers(options.seed_numbers), _results(options.settings, names)
+    plan = Plan(names, options.seeds, options.trials, _command(options), numbers, settings)
     asked = options.split, options.model, options.trainable, options.keep, options.budget
     choice = Choice(*asked, options.original, options.retrain)
     _write(out, run_tofu(out, choice, plan, note, options.store))
@@ -145,15 +146,39 @@ def targets(plan: TargetPlan, out: Path) -> int:
     return DONE
 
 
+def _numbers(given: list[int] | None) -> tuple[int, ...]:
+    """Seeds as they are given. UserError for one that is negative or there twice."""
+    for seed in given or ():
+        if seed < 0 or (given or ()).count(seed) > 1:
+            raise UserError(
+                f"--seed-numbers: found {seed} in {' '.join(map(str, given or ()))}, expected each once, from 0 on"
+            )
+    return tuple(given or ())
+
+
+def _results(file: Path | None, names: Sequence[str]) -> Path | None:
+    """The file, which says of every method how it was tuned: else UserError, before anything is made."""
+    from ofmu.benchmarks.tofu_tuning import recorded
+    from ofmu.methods import build_method
+
+    for name in names if file is not None else ():
+        assert file is not None
+        recorded(file, name, build_method(name, "text"))
+    return file
+
+
 def _command(options: TofuOptions) -> str:
     """What to type for the same numbers: all that was given but where to write."""
-    given = {
-        field.name: getattr(options, field.name)
-        for field in fields(options)
-        if field.name not in ("out", "store", "smoke")
-    }
-    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    left_out = {"out", "store", "smoke"}
+    left_out |= {"trials"} if options.settings is not None else set()
+    left_out |= {"seeds"} if options.seed_numbers else set()
+    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in left_out}
+    words = [f"--{name.replace('_', '-')} {_typed(value)}" for name, value in given.items() if value is not None]
     return " ".join(["ofmu bench tofu", *words])
+
+
+def _typed(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _write(out: Path, page: Page) -> None:

@@ -78,6 +78,14 @@ class TofuOptions:
             help="Tuning trials of each method, on people who are not reported; the first is the preset. 0: none.",
         ),
     ] = 6
+    settings: Annotated[
+        Path | None,
+        Parameter(
+            group=HOW,
+            help="A tofu.json of an earlier run: its chosen settings, in place of trials, to see what they are "
+            "worth on people and seeds that nothing was chosen on.",
+        ),
+    ] = None
     budget: Annotated[
         float | None,
         Parameter(
@@ -86,6 +94,10 @@ class TofuOptions:
         ),
     ] = None
     seeds: Annotated[int, Parameter(group=RUN, help="Seeds of each method.")] = 3
+    seed_numbers: Annotated[
+        list[int] | None,
+        Parameter(group=RUN, help="These seeds, in place of the first SEEDS.", negative="", consume_multiple=True),
+    ] = None
     smoke: Annotated[
         bool,
         Parameter(
