@@ -156,15 +156,15 @@ def base_token_targets(
 
 def short_token_targets(
     model: Module,
-    fresh: Callable[[int], Module],
+    begin: Callable[[int], Module],
     forget: Samples,
     retain: Samples,
     heldout: Samples | None,
     loss: Loss,
     recipe: Recipe,
 ) -> tuple[Targets, Module]:
-    """Text without a base model: `base_token_targets` from a new model trained on D_r by `recipe`; and that."""
-    reference = fresh(recipe.seed)
+    """`base_token_targets` from a model that begins as `begin(seed)` and learns D_r by `recipe`; and that."""
+    reference = begin(recipe.seed)
     cost = trained(reference, retain, loss, recipe)
     reference.requires_grad_(False)
     targets = base_token_targets(model, reference, forget, heldout, loss)

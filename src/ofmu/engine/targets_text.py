@@ -5,11 +5,14 @@ V and F below are the numbers of held-out and forget samples, a forward pass is 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from ..errors import UserError
 from ..tasks import IGNORE, Samples, Targets
@@ -46,7 +49,7 @@ class TokenMap:
 
 @dataclass(frozen=True)
 class ShortReference:
-    """Each token's loss under a new model trained on D_r for `share` of the epochs.
+    """Each token's loss under a model trained on D_r for `share` of the epochs: a new one, or a copy of the base.
 
     mapped: to the original's level on held-out text, where there is some. Cost: share of a retraining, + F/3,
     mapped + 2V/3.
@@ -56,11 +59,17 @@ class ShortReference:
     mapped: bool = True
 
     def __call__(self, known: Known) -> Made:
-        """See `short_token_targets`; raises UserError where no untrained model can be made."""
-        if known.fresh is None:
-            raise UserError("targets 'reference': expected a model that was trained from scratch, with its recipe")
+        """See `short_token_targets`; raises UserError where nothing is known that the training began with."""
         recipe, held = known.short(self.share), known.heldout if self.mapped else None
-        return short_token_targets(known.model, known.fresh, known.forget, known.retain, held, known.loss, recipe)
+        begin = known.fresh
+        if begin is None and known.base is not None:
+            begin = partial(_copied, known.base)
+        if begin is None:
+            raise UserError(
+                "targets 'reference': expected a model that was trained from scratch, with its recipe, or the "
+                "model from before fine-tuning (--base)"
+            )
+        return short_token_targets(known.model, begin, known.forget, known.retain, held, known.loss, recipe)
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,11 @@ class Alternatives:
             )
         losses = sample_losses(known.model, false, known.loss).reshape(len(known.forget), -1)
         return Targets(list(losses.mean(1)), "the original's mean loss on false answers", len(false) / 3), None
+
+
+def _copied(base: Module, seed: int) -> Module:
+    """A copy of the model from before fine-tuning, all of it to be trained."""
+    return copy.deepcopy(base).requires_grad_(True)
 
 
 def _questions(samples: Samples) -> list[Counter[int]]:
