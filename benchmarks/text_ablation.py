@@ -74,6 +74,10 @@ VARIANTS: Mapping[str, OFMU] = {
     "slack .03": replace(TEXT, slack=0.03),
     "repair judged over batches": replace(TEXT, memory=0.5),
     "3 rounds at least": replace(TEXT, rounds=3),
+    "lookahead .5": replace(TEXT, lookahead=0.5),
+    "4 ascents": replace(TEXT, inner_steps=4),
+    "4 ascents, lookahead .5": replace(TEXT, inner_steps=4, lookahead=0.5),
+    "4 ascents, 4 repairs, lookahead .5": replace(TEXT, inner_steps=4, repair=(1, 4), lookahead=0.5),
     # what decorrelates, at equal cost
     "text + cosine .1": replace(TEXT, beta=0.1),
     "text + cosine .5": replace(TEXT, beta=0.5),

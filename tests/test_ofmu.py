@@ -124,10 +124,26 @@ def test_the_printed_algorithm_stops_where_stationarity_is_reached():
     assert torch.allclose(flat(list(model.parameters())), thetas[2], rtol=0, atol=1e-8)  # the last step was made
 
 
-def test_a_level_of_stationarity_is_part_of_what_a_run_is_stored_under_only_where_it_is_set():
-    method = OFMU.paper()
-    texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name != "stationary"]
+@pytest.mark.parametrize(("target", "share"), [(1e-3, 0.25), (9.0, 1.0)])
+def test_an_iteration_is_kept_in_part_where_the_target_held_on_one_of_its_batches(target, share):
+    method = replace(BARE, inner_steps=2, hold=0.9, outer=Descent("sgd", 0.1))
+    assert share == 1.0 or method.hold * target < 1e-2  # nothing, or everything, is ascended
+    moved = []
+    for lookahead in (1.0, 0.25):
+        model = net()
+        how = replace(method, lookahead=lookahead)
+        moved.append(once(how, task(FORGET, RETAIN, [target] * len(FORGET)), TorchOracle(model))[0])
+    assert moved[0].norm() > 0
+    torch.testing.assert_close(moved[1], share * moved[0], rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="lookahead is 0, expected above 0"):
+        replace(method, lookahead=0)
+
+
+def test_later_fields_are_part_of_what_a_run_is_stored_under_only_where_they_are_set():
+    method, later = OFMU.paper(), ("stationary", "lookahead")
+    texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name not in later]
     assert repr(method) == f"OFMU({', '.join(texts)})"
+    assert repr(replace(method, lookahead=0.5)) == f"OFMU({', '.join(texts)}, lookahead=0.5)"
     assert repr(OFMU.paper(stationary=1e-3)) == f"OFMU({', '.join(texts)}, stationary=0.001)"
     assert method != OFMU.paper(stationary=1e-3)
     with pytest.raises(ValueError, match=r"stationary is 0\.001, expected a penalty"):

@@ -110,6 +110,12 @@ def difference_(a: Vector, b: Sequence[Tensor]) -> Vector:
 
 
 @torch.no_grad()
+def toward_(a: Vector, b: Sequence[Tensor], share: float) -> None:
+    """A ← a + share · (b − a), in place."""
+    torch._foreach_lerp_(_local(a), _local(b), share)
+
+
+@torch.no_grad()
 def scale_(alpha: float, a: Vector) -> Vector:
     """A ← αa, in place."""
     torch._foreach_mul_(_local(a), alpha)

@@ -45,6 +45,7 @@ from .exit_rule import forgotten, missed
 from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
+LATER = {"stationary": None, "lookahead": 1.0}  # fields that are younger than stored runs, and what they were then
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class OFMU(OFMUFields):
     """The two loops; `OFMUFields` has the hyper-parameters, the safeguards and the presets."""
 
     def __repr__(self) -> str:
-        """Every field; `stationary` where it is set alone, as runs are stored under this text."""
-        fields = (f for f in dataclasses.fields(self) if f.name != "stationary" or self.stationary is not None)
-        return f"OFMU({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields)})"
+        """Every field, but those of `LATER` where they are not set: runs are stored under this text."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        said = {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
+        return f"OFMU({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
         """A fresh optimiser, and the size of θ₀."""
@@ -74,11 +76,14 @@ class OFMU(OFMUFields):
                     "model: it is not at the start that was prepared; call Prepared.begin(model) first"
                 )
             return state, Log(done=True, why=task.settled.why)
+        began = [] if self.lookahead == 1 else vectors.copy_of(oracle.params)
         numbers, batch = self._ascend(task, oracle, state)
         if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):
             return state, Log(numbers, done=True)
         level = None if self.slack is None else repaired_level(task, self.slack)
         numbers |= self._descend(task, oracle, state, batch, level)
+        if began and numbers["ascents"] < self.inner_steps:
+            vectors.toward_(oracle.params, began, 1 - self.lookahead)
         repaired = level is None or numbers["retain_objective"] <= level
         state = replace(state, round=state.round + 1, repaired=repaired)
         length = numbers.get("stationarity", math.inf)

@@ -88,6 +88,9 @@ class OFMUFields:
         round is made. "reference" (and "head" where it cannot be): at the short reference
         that image targets were made with (its last layers were reset and trained on D_r), where there is one that
         has learned D_r again (`engine.prepare`): what the original's last layers knew of D_f is gone.
+    lookahead: how far θ goes from where an iteration began to where it ended, once the target held on one of its
+        batches (slow weights: Lookahead, Zhang et al. 2019, arXiv 1907.08610); 1: all the way. The last iterations
+        overshoot some samples and repair undoes others; a mean of two is nearer, at the price of a vector.
     """
 
     forget: Objective = field(default_factory=Bounded)
@@ -115,10 +118,13 @@ class OFMUFields:
     project: bool = False
     start: Literal["original", "reference", "head"] = "original"
     stationary: float | None = None
+    lookahead: float = 1.0
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
             raise ValueError(f"OFMU: balanced beta is {self.beta}, expected 0 ≤ β < 1 (else d may not ascend L_f)")
+        if not 0 < self.lookahead <= 1:
+            raise ValueError(f"OFMU: lookahead is {self.lookahead}, expected above 0 and at most 1 (all the way)")
         if self.refresh < 1:
             raise ValueError(f"OFMU: refresh is {self.refresh}, expected at least 1 (a fresh ∇Sim at every step)")
         if not 1 <= self.repair[0] <= self.repair[1]:
