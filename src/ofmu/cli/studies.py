@@ -120,7 +120,7 @@ def tofu(options: TofuOptions) -> int:
         _write(out, page)
         return _told([f"tofu, {method}: {why}" for method, why in _unmeasured(page).items()])
     names = USUAL if options.methods is None else method_names(options.methods)
-    numbers, settings = _numbers(options.seed_numbers), _results(options.settings, names)
+    numbers, settings = _numbers(options.seed_numbers or ()), _results(options.settings, names)
     plan = Plan(names, options.seeds, options.trials, _command(options), numbers, settings)
     asked = options.split, options.model, options.trainable, options.keep, options.budget
     choice = Choice(*asked, options.original, options.retrain)
@@ -146,14 +146,14 @@ def targets(plan: TargetPlan, out: Path) -> int:
     return DONE
 
 
-def _numbers(given: list[int] | None) -> tuple[int, ...]:
+def _numbers(given: Sequence[int]) -> tuple[int, ...]:
     """Seeds as they are given. UserError for one that is negative or there twice."""
-    for seed in given or ():
-        if seed < 0 or (given or ()).count(seed) > 1:
+    for seed in given:
+        if seed < 0 or given.count(seed) > 1:
             raise UserError(
-                f"--seed-numbers: found {seed} in {' '.join(map(str, given or ()))}, expected each once, from 0 on"
+                f"--seed-numbers: found {seed} in {' '.join(map(str, given))}, expected each once, from 0 on"
             )
-    return tuple(given or ())
+    return tuple(given)
 
 
 def _results(file: Path | None, names: Sequence[str]) -> Path | None:
@@ -161,9 +161,9 @@ def _results(file: Path | None, names: Sequence[str]) -> Path | None:
     from ofmu.benchmarks.tofu_tuning import recorded
     from ofmu.methods import build_method
 
-    for name in names if file is not None else ():
-        assert file is not None
-        recorded(file, name, build_method(name, "text"))
+    if file is not None:
+        for name in names:
+            recorded(file, name, build_method(name, "text"))
     return file
 
 
