@@ -34,8 +34,9 @@ from ofmu.methods import OFMU, default_rate
 from ofmu.report.model import ORIGINAL, RETRAIN
 from ofmu.report.scores import write_text
 
-TEXT = OFMU.text(default_rate("text", 160))
-MATCHED = OFMU.matched(default_rate("text", 160))
+DEFAULT = OFMU.text(default_rate("text", 160))
+TEXT = replace(DEFAULT, lookahead=1.0, overshoot=1.1)  # the default that the parts were measured in
+MATCHED = replace(OFMU.matched(default_rate("text", 160)), lookahead=1.0, overshoot=1.1)
 
 
 def _forget(two_sided: bool, sharpened: bool) -> Plausible:
@@ -43,7 +44,8 @@ def _forget(two_sided: bool, sharpened: bool) -> Plausible:
 
 
 VARIANTS: Mapping[str, OFMU] = {
-    "text (the default)": TEXT,
+    "the default: lookahead .5, overshoot 1": DEFAULT,
+    "text: lookahead 1, overshoot 1.1": TEXT,
     "text + two-sided": replace(TEXT, forget=_forget(True, False)),
     "text + sharpened": replace(TEXT, forget=_forget(False, True)),
     "text + neutral": replace(TEXT, neutral=1.0),
@@ -74,6 +76,7 @@ VARIANTS: Mapping[str, OFMU] = {
     "slack .03": replace(TEXT, slack=0.03),
     "repair judged over batches": replace(TEXT, memory=0.5),
     "3 rounds at least": replace(TEXT, rounds=3),
+    "overshoot 1": replace(TEXT, overshoot=1.0),
     "lookahead .5": replace(TEXT, lookahead=0.5),
     "4 ascents": replace(TEXT, inner_steps=4),
     "4 ascents, lookahead .5": replace(TEXT, inner_steps=4, lookahead=0.5),

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cli_world import World, image_world, text_world
+from cli_world import World, image_world, same, text_world
 from ofmu.cli.job import Job
 from ofmu.cli.main import run
 from ofmu.cli.prepared import plain_task, restored
@@ -15,6 +15,7 @@ from ofmu.data.refusals import REFUSALS
 from ofmu.engine.checkpoint import load_state, save_state
 from ofmu.engine.models import load_model
 from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.training import Recipe
 from ofmu.methods import build_method
 
 
@@ -112,6 +113,24 @@ def test_a_resumed_run_has_the_same_confidence_and_neutral_text(world, tmp_path)
     assert again.confidence == made.task.confidence != 1.0
     assert again.reference is not None
     assert torch.equal(again.neutral.next(3).rows, made.task.neutral.next(3).rows)
+
+
+def test_a_resumed_run_has_the_copy_of_the_base_model_that_was_tuned(world, tmp_path):
+    loaded, base = load_model(str(world.model)), load_model(str(world.model)).module
+    rows = people(3, forget=1, retain=2, heldout=1, unseen=1, questions=6)
+    encoder = loaded_encoder(loaded)
+    parts = Parts(*(TextSamples(part, encoder) for part in (rows.forget, rows.retain, rows.heldout)))
+    sources = Sources(base=base, recipe=Recipe(epochs=3, batch=4, lr=1e-3), targets="base-tuned")
+    method = build_method("ofmu", "text", width=16)
+    job = Job(loaded.module, "text", parts, method, sources, 3, 100.0, 2, {})
+    made = prepare(loaded.module, "text", parts, method, sources, 3)
+    save_state(tmp_path / "task.safetensors", plain_task(made, job))
+    again = restored(load_state(tmp_path / "task.safetensors"), job)
+    assert again.cost == made.cost > len(parts.retain)
+    state, before = made.task.unseen.state_dict(), base.state_dict()
+    assert same(again.task.unseen.state_dict(), state)
+    assert not same(before, state)
+    assert not any(p.requires_grad for p in again.task.unseen.parameters())
 
 
 def loaded_encoder(loaded):

@@ -29,6 +29,32 @@ def test_a_short_text_reference_learns_the_retain_set_alone():
     assert all(torch.equal(a, b) for a, b in zip(made.task.targets.values, expected, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("budget", "recorded", "frozen", "heldout", "tuned"),
+    [
+        (144, True, False, True, True),
+        (143, True, False, True, False),
+        (None, True, False, True, False),
+        (144, False, False, True, False),
+        (144, True, True, True, False),
+        (144, True, False, False, False),
+    ],
+)
+def test_a_copy_of_the_base_model_is_tuned_where_a_quarter_of_the_budget_pays_for_it(
+    budget, recorded, frozen, heldout, tuned
+):
+    recipe = Recipe(epochs=10, batch=4, lr=1e-2) if recorded else None  # three tenths: 3 epochs of 12 samples
+    model = llama(2)
+    model.model.layers.requires_grad_(not frozen)  # most of its parameters
+    model.model.embed_tokens.requires_grad_(not frozen)
+    sources = Sources(base=llama(1), recipe=recipe)
+    parts = Parts(PARTS.forget, PARTS.retain, texts(20, 3) if heldout else None)
+    made = prepare(model, "text", parts, OFMU.text(1e-3), sources, seed=3, budget=budget)
+    assert made.cost == pytest.approx((4 + 40 * heldout) / 3 + 36 * tuned)
+    assert made.task.targets is not None
+    assert ("short reference trained on the retain set (3 epochs)" in made.task.targets.source) == tuned
+
+
 def test_text_targets_without_anything_unseen_are_refused():
     with pytest.raises(UserError, match="--heldout"):
         prepare(llama(2), "text", PARTS, OFMU.text(1e-3), Sources(), seed=0)

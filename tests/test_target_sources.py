@@ -173,7 +173,7 @@ def test_a_short_reference_of_a_fine_tuned_model_begins_at_the_base():
     before = [p.clone() for p in base.parameters()]
     recipe = Recipe(epochs=10, batch=2, lr=1e-2)
     given = Known(model, forget, retain, held, token_nll, recipe, 3, base=base.requires_grad_(False))
-    targets, reference = ShortReference(mapped=False)(given)
+    targets, reference = ShortReference(level="own")(given)
     again = llama(2)
     cost = trained(again, retain, token_nll, replace(recipe, epochs=2, seed=10))
     for found, expected in zip(targets.values, token_losses(again, forget, token_nll), strict=True):
@@ -183,6 +183,15 @@ def test_a_short_reference_of_a_fine_tuned_model_begins_at_the_base():
     assert all(torch.equal(p, old) for p, old in zip(base.parameters(), before, strict=True))
     mapped, _ = ShortReference()(given)
     assert mapped.cost == pytest.approx(cost + 4 / 3 + 2 * 20 / 3)
+    scaled, _ = ShortReference(level="scaled")(given)
+    level, short = (float(torch.cat(token_losses(m, held, token_nll)).mean()) for m in (model, again))
+    for found, own in zip(scaled.values, targets.values, strict=True):
+        torch.testing.assert_close(found, own * level / short)
+    assert scaled.cost == pytest.approx(mapped.cost)
+    alone, _ = ShortReference(level="scaled")(replace(given, heldout=None))
+    assert (alone.cost, float(alone.per_sample.sum())) == pytest.approx(
+        (targets.cost, float(targets.per_sample.sum()))
+    )
 
 
 def test_alternatives_are_the_mean_over_each_questions_false_answers():

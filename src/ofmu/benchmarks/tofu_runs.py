@@ -17,6 +17,7 @@ from ..engine.measuring import sample_losses
 from ..engine.prepare import Parts, Sources, prepare
 from ..engine.store import Store
 from ..engine.targets import Rows
+from ..engine.targets_named import TUNED
 from ..engine.trainable import apply_trainable
 from ..losses import token_nll
 from ..report.model import Point
@@ -158,7 +159,9 @@ def run_parts(setting: Setting, method: Method, seed: int, original: Reference) 
 
 def _asked(setting: Setting, method: Method, seed: int, original: Reference) -> dict[str, Any]:
     """What a run and a trial depend on, besides their data."""
+    tuned = "targets" in method.needs and (setting.fresh is None or setting.targets is not None)
     return {
+        **({"targets": repr(setting.targets or TUNED)} if tuned else {}),
         "version": __version__,
         "model": original.key,
         "trainable": setting.spec,
@@ -176,9 +179,8 @@ def _run(setting: Setting, method: Method, seed: int, original: Reference, store
         name: setting.samples(getattr(setting.groups, name), store, upper)
         for name in ("forget", "retain", "heldout")
     }
-    prepared = prepare(
-        model, "text", Parts(**data), method, _sources(setting, method), seed, batch=setting.preset.batch
-    )
+    sources, batch = _sources(setting, method), setting.preset.batch
+    prepared = prepare(model, "text", Parts(**data), method, sources, seed, batch=batch, budget=setting.budget)
     watched = Parts(**{name: Rows(data[name], range(0, len(data[name]), SHARE[name])) for name in data})
     autocast = torch.bfloat16 if setting.recipe.autocast else None
     budget = Budget(setting.budget, nearest=True)
@@ -186,10 +188,10 @@ def _run(setting: Setting, method: Method, seed: int, original: Reference, store
 
 
 def _sources(setting: Setting, method: Method) -> Sources:
-    """What says how unseen people look: the pretrained model; a short reference where there is none."""
+    """What says how unseen people look: the pretrained model, as it is or tuned; a new one where there is none."""
     if "targets" not in method.needs:
         return Sources()
     if setting.fresh is not None:
-        return Sources(fresh=setting.fresh, recipe=setting.recipe)
-    base = setting.halves.top()
-    return Sources(base=base if setting.through_top else setting.halves.whole(base))
+        return Sources(fresh=setting.fresh, recipe=setting.recipe, targets=setting.targets)
+    base = setting.halves.top() if setting.through_top else setting.halves.whole(setting.halves.top())
+    return Sources(base=base, recipe=setting.recipe, targets=setting.targets)

@@ -13,6 +13,7 @@ from ..data.encode import Encoder, TextSamples
 from ..data.records import Record
 from ..engine.models import LoadedModel
 from ..engine.store import Store
+from ..engine.targets_known import Source
 from ..engine.training import Recipe
 from ..methods import build_method
 from ..report.model import ORIGINAL
@@ -32,7 +33,8 @@ class Setting:
     makes an untrained model from a seed, where the model is not a pretrained one. general: what model utility
     asks besides the kept questions, real_authors and world_facts (empty: it is not measured). knowledge: general
     questions with choices; unknown: why there are none, where they were looked for ("": they do not apply).
-    given: references that are loaded instead of trained, by name: a directory or hub id.
+    given: references that are loaded instead of trained, by name: a directory or hub id. targets: a source of
+    targets, or its name (None: the default).
     """
 
     name: str
@@ -49,6 +51,7 @@ class Setting:
     knowledge: Sequence[ChoiceQuestion] = ()
     unknown: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
+    targets: str | Source | None = None
 
     @property
     def task(self) -> str:

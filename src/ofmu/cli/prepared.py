@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from typing import Any
 
@@ -78,9 +79,10 @@ def restored(saved: dict[str, Any], job: Job) -> Prepared:
 
 
 def _unseen(saved: dict[str, Any], job: Job) -> Module | None:
-    if saved["unseen"] is not None:
-        assert job.sources.fresh is not None  # it was trained from one
-        unseen = job.sources.fresh(job.seed)
-        unseen.load_state_dict(saved["unseen"])
-        return unseen.to(next(job.module.parameters()).device)
-    return job.sources.base if saved["base"] else None
+    if saved["unseen"] is None:
+        return job.sources.base if saved["base"] else None
+    begun = job.sources.base if job.sources.fresh is None else job.sources.fresh(job.seed)
+    assert begun is not None  # it was trained from one of them
+    unseen = copy.deepcopy(begun)
+    unseen.load_state_dict(saved["unseen"])
+    return unseen.to(next(job.module.parameters()).device)

@@ -18,8 +18,11 @@ from .ground import Search
 from .head_start import HeadStart
 from .steered import steered_layer
 from .targets_known import Known, Source
+from .targets_named import TUNED
 from .training import Recipe
 
+REFERENCE = 0.25  # of the budget: what tuning a copy of the base model may take
+TRAINED = 0.25  # of the parameters
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 # how a model is taken to have been trained where nobody says
 UNRECORDED: dict[Kind, Recipe] = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}
@@ -98,7 +101,7 @@ def prepare(
     """
     needs, loss = method.needs, base_loss or BASE_LOSSES[kind]
     made = Estimates(_known(model, kind, parts, sources, loss, seed), kind, needs)
-    begun, targets, reference = _to_reach(made, parts, sources, budget, search or Search())
+    begun, targets, reference = _to_reach(made, sources, budget, search or Search())
     confidence, nll = made.confidence(reference), made.forget_nll()
     declined, declined_nll = made.refusals()
     level, above = made.levels()
@@ -139,7 +142,7 @@ def _known(model: Module, kind: Kind, parts: Parts, sources: Sources, loss: Loss
 
 
 def _to_reach(
-    made: Estimates, parts: Parts, sources: Sources, budget: float | None, search: Search
+    made: Estimates, sources: Sources, budget: float | None, search: Search
 ) -> tuple[HeadStart, Targets | None, Module | None]:
     """(the head start, the targets, the model that never saw D_f which they were made with), each if there is one.
 
@@ -152,23 +155,32 @@ def _to_reach(
         begun = HeadStart(0.0, (told,) if "head" in made.needs else ())
     if "targets" not in made.needs or begun.targets is not None or begun.settled is not None:
         return begun, begun.targets, None
-    name = _usual_source(made.kind, parts, sources) if sources.targets is None else sources.targets
+    name = _usual_source(made, sources, budget) if sources.targets is None else sources.targets
     return begun, *made.targets(name)
 
 
-def _usual_source(kind: Kind, parts: Parts, sources: Sources) -> str:
+def _usual_source(made: Estimates, sources: Sources, budget: float | None) -> str:
     """The source of targets where none is named, by what is given.
 
     Images: "reset", whose copy serves as a start too, and which the rounds' presets were settled with. "head"
     ranks forget samples better on small nets (benchmarks/results/targets.md), and is the default's own start.
+    Text: "base-tuned" where there is held-out text, the recipe is recorded, `REFERENCE` of the budget pays for it,
+    and unlearning trains no less than `TRAINED` of the model (who trains an adapter has no memory for all); else
+    "base", which costs next to nothing.
     """
-    if kind == "image":
+    known = made.known
+    if made.kind == "image":
         return "reset"
     if sources.base is not None:
-        return "base"
+        sizes = [(p.numel(), p.requires_grad) for p in known.model.parameters()]
+        trained = sum(n for n, moves in sizes if moves) >= TRAINED * sum(n for n, _ in sizes)
+        cost = known.short(TUNED.share).epochs * len(known.retain)
+        paid = budget is not None and cost <= REFERENCE * budget
+        told = sources.recipe is not None and known.heldout is not None
+        return "base-tuned" if told and trained and paid else "base"
     if sources.fresh is not None and sources.recipe is not None:
         return "reference"
-    if parts.heldout is not None:
+    if known.heldout is not None:
         return "constant"
     raise UserError(
         "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never "

@@ -162,13 +162,26 @@ def short_token_targets(
     heldout: Samples | None,
     loss: Loss,
     recipe: Recipe,
+    *,
+    mapped: bool = False,
 ) -> tuple[Targets, Module]:
-    """`base_token_targets` from a model that begins as `begin(seed)` and learns D_r by `recipe`; and that."""
+    """Text: the token losses of a model that begins as `begin(seed)` and learns D_r by `recipe`; and that model.
+
+    So short a training leaves every unseen token too likely. Held-out text says by how much: the losses are
+    multiplied by what an unseen token costs the original there, over what it costs the reference; or `mapped`, as
+    those of a base model are. Without held-out text they are the reference's own.
+    """
     reference = begin(recipe.seed)
     cost = trained(reference, retain, loss, recipe)
     reference.requires_grad_(False)
-    targets = base_token_targets(model, reference, forget, heldout, loss)
+    scaled = heldout is not None and not mapped
+    targets = base_token_targets(model, reference, forget, None if scaled else heldout, loss)
     source = f"token losses of a short reference trained on the retain set ({recipe.epochs:g} epochs)"
     if heldout is not None:
-        source += ", mapped to the model's level on held-out text"
-    return replace(targets, source=source, cost=targets.cost + cost), reference
+        source += f", {'scaled' if scaled else 'mapped'} to the model's level on held-out text"
+    values = targets.values
+    if scaled and heldout is not None:
+        level, short = (torch.cat(token_losses(m, heldout, loss)).mean() for m in (model, reference))
+        values = [tokens * (level / short) for tokens in values]
+        cost += 2 * len(heldout) / 3
+    return Targets(values, source, targets.cost + cost), reference

@@ -29,16 +29,18 @@ IMAGE: dict[str, Source] = {
     "kernel": Kernel(),
     "kernel-pixels": Kernel(space="pixels"),
 }
+TUNED = ShortReference(0.3, "scaled")
 TEXT: dict[str, Source] = {
     "constant": TokenConstant(),
     "base": TokenMap(),
+    "base-tuned": TUNED,
     "reference": ShortReference(),
-    "reference-own": ShortReference(mapped=False),
+    "reference-own": ShortReference(level="own"),
     "alike": Alike(),
     "alternatives": Alternatives(),
 }
 SOURCES: Mapping[Kind, Mapping[str, Source]] = {"image": IMAGE, "text": TEXT}
-DEFAULT: Mapping[Kind, str] = {"image": "reset", "text": "base"}  # text without a base model: "reference"
+DEFAULT: Mapping[Kind, str] = {"image": "reset", "text": "base"}  # text: for others see `engine.prepare`
 
 
 def source_of(given: str | Source, kind: Kind) -> Source:

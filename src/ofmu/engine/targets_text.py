@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -51,16 +52,17 @@ class TokenMap:
 class ShortReference:
     """Each token's loss under a model trained on D_r for `share` of the epochs: a new one, or a copy of the base.
 
-    mapped: to the original's level on held-out text, where there is some. Cost: share of a retraining, + F/3,
-    mapped + 2V/3.
+    level: "mapped" to the original's on held-out text, where there is some, "scaled" by one factor, or the
+    reference's "own". A map is nearer for a new model, a factor for a copy of the base, which ranks tokens well.
+    Cost: share of a retraining, + F/3, + 2V/3 where held-out text is looked at.
     """
 
     share: float = 0.2
-    mapped: bool = True
+    level: Literal["mapped", "scaled", "own"] = "mapped"
 
     def __call__(self, known: Known) -> Made:
         """See `short_token_targets`; raises UserError where nothing is known that the training began with."""
-        recipe, held = known.short(self.share), known.heldout if self.mapped else None
+        recipe, held = known.short(self.share), None if self.level == "own" else known.heldout
         begin = known.fresh
         if begin is None and known.base is not None:
             begin = partial(_copied, known.base)
@@ -69,7 +71,8 @@ class ShortReference:
                 "targets 'reference': expected a model that was trained from scratch, with its recipe, or the "
                 "model from before fine-tuning (--base)"
             )
-        return short_token_targets(known.model, begin, known.forget, known.retain, held, known.loss, recipe)
+        data = known.model, begin, known.forget, known.retain, held
+        return short_token_targets(*data, known.loss, recipe, mapped=self.level == "mapped")
 
 
 @dataclass(frozen=True)

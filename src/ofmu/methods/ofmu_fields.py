@@ -203,8 +203,9 @@ class OFMUFields:
         β = 0 and no stationarity term by measurement: at equal cost the cosine spends the budget before the
         answers are forgotten, and keeps less; the penalty changes nothing. Steps of half of Adam's length: shorter
         ones spend the budget, longer ones end farther off. `hold`: what is left below τ costs more than it brings;
-        `slack`, `repair`: one step or a laxer level loses kept answers, more than 8 were never needed. A row for
-        each is in benchmarks/results/ofmu-text-ablation.md. `lr` is the outer AdamW's.
+        `slack`, `repair`: one step or a laxer level loses kept answers, more than 8 were never needed;
+        `lookahead`, `overshoot`: nearer to the targets, and more is kept. A row for each is in
+        benchmarks/results/ofmu-text-ablation.md. `lr` is the outer AdamW's.
         """
         return cls(
             forget=Plausible(Bounded("token", gate=True)),
@@ -212,7 +213,7 @@ class OFMUFields:
             inner_steps=8,
             scaling="adam",
             rate=0.5,
-            overshoot=1.1,
+            overshoot=1.0,
             hold=0.85,
             penalty=None,
             outer=Descent("adamw", lr, clip=1.0),
@@ -220,6 +221,7 @@ class OFMUFields:
             slack=0.003,
             memory=0.0,
             rounds=1,
+            lookahead=0.5,
         )
 
     @classmethod
