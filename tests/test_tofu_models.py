@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ofmu.benchmarks import tofu_choice
-from ofmu.benchmarks.tofu_choice import Choice
+from ofmu.benchmarks.tofu import run_tofu
+from ofmu.benchmarks.tofu_choice import Choice, Plan
 from ofmu.benchmarks.tofu_models import INST, PRESETS, preset_of
 from ofmu.benchmarks.tofu_references import reference
 from ofmu.benchmarks.tofu_runs import tried
@@ -58,9 +59,10 @@ def test_a_local_folder_is_trained_and_unlearned_with_the_settings_of_its_name(f
     assert (found["failed"], len(found["forget"]), len(found["retain"])) == ("", 8, 8)
 
 
-def test_more_blocks_than_the_model_has_are_refused_before_anything_is_trained(folder, tmp_path):
+def test_more_blocks_than_the_model_has_are_refused_before_anything_is_trained_or_written(folder, tmp_path):
     with pytest.raises(UserError, match=r"trainable: found top:77, expected at most top:4 "):
-        tofu_choice.tofu_setting(Choice("people", str(folder), "top:77"), Store(tmp_path / "store"))
+        run_tofu(tmp_path / "out", Choice("people", str(folder), "top:77"), Plan(trials=0), lambda _: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_budget_is_in_gradients_of_a_batch(folder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..engine.store import Store
@@ -29,8 +30,16 @@ def run_tofu(out: Path, choice: Choice, plan: Plan, say: Callable[[str], None], 
     if plan.trials and plan.settings is None:
         need_optuna()
     split_of(choice)  # a mistake in it leaves no folder behind
-    kept = Store(store or out / "store")
-    setting, development = tofu_setting(choice, kept)
+    root = store or out / "store"
+    new = [folder for folder in (root / ".locks", root, out) if not folder.exists()]
+    kept = Store(root)
+    try:
+        setting, development = tofu_setting(choice, kept)
+    except UserError:
+        for folder in new:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+        raise
     return carry_out(Bench(out, setting, setting.on(development), plan, kept, say))
 
 
