@@ -15,7 +15,7 @@ from ofmu.engine.prepare import Parts, Sources, prepare
 from ofmu.engine.targets import ABSENT
 from ofmu.engine.targets_image import Absent, Constant, Head, RankQuantile, Reset, Scratch
 from ofmu.engine.targets_known import Known
-from ofmu.engine.targets_named import DEFAULT, IMAGE, SOURCES, TEXT, source_of
+from ofmu.engine.targets_named import DEFAULT, IMAGE, SOURCES, TEXT, TUNED, source_of
 from ofmu.engine.targets_neighbours import Kernel, Neighbours
 from ofmu.engine.targets_text import Alike, Alternatives, ShortReference, TokenConstant, TokenMap
 from ofmu.engine.training import Recipe, trained
@@ -214,6 +214,7 @@ def test_alternatives_are_the_mean_over_each_questions_false_answers():
         (Alike(), "'alike': expected held-out"),
         (TokenMap(), r"'base': expected the model from before fine-tuning \(--base\)"),
         (ShortReference(), r"'reference': expected a model that was trained from scratch.* or the .*\(--base\)"),
+        (TUNED, r"'base-tuned': expected the model from before fine-tuning \(--base\)"),
         (Alternatives(), "'alternatives': found none"),
     ],
 )

@@ -29,7 +29,7 @@ IMAGE: dict[str, Source] = {
     "kernel": Kernel(),
     "kernel-pixels": Kernel(space="pixels"),
 }
-TUNED = ShortReference(0.3, "scaled")
+TUNED = ShortReference(0.3, "scaled", base=True)  # what the text default was settled with
 TEXT: dict[str, Source] = {
     "constant": TokenConstant(),
     "base": TokenMap(),

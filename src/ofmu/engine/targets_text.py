@@ -54,23 +54,24 @@ class ShortReference:
 
     level: "mapped" to the original's on held-out text, where there is some, "scaled" by one factor, or the
     reference's "own". A map is nearer for a new model, a factor for a copy of the base, which ranks tokens well.
-    Cost: share of a retraining, + F/3, + 2V/3 where held-out text is looked at.
+    base: never a new one. Cost: share of a retraining, + F/3, + 2V/3 where held-out text is looked at.
     """
 
     share: float = 0.2
     level: Literal["mapped", "scaled", "own"] = "mapped"
+    base: bool = False
 
     def __call__(self, known: Known) -> Made:
         """See `short_token_targets`; raises UserError where nothing is known that the training began with."""
         recipe, held = known.short(self.share), None if self.level == "own" else known.heldout
-        begin = known.fresh
+        begin = None if self.base else known.fresh
         if begin is None and known.base is not None:
             begin = partial(_copied, known.base)
         if begin is None:
-            raise UserError(
-                "targets 'reference': expected a model that was trained from scratch, with its recipe, or the "
-                "model from before fine-tuning (--base)"
-            )
+            name, more = "base-tuned", ""
+            if not self.base:
+                name, more = "reference", "a model that was trained from scratch, with its recipe, or "
+            raise UserError(f"targets '{name}': expected {more}the model from before fine-tuning (--base)")
         data = known.model, begin, known.forget, known.retain, held
         return short_token_targets(*data, known.loss, recipe, mapped=self.level == "mapped")
 
