@@ -32,15 +32,15 @@ def test_a_short_text_reference_learns_the_retain_set_alone():
 @pytest.mark.parametrize(
     ("budget", "recorded", "frozen", "heldout", "tuned"),
     [
-        (144, True, False, True, True),
-        (143, True, False, True, False),
+        (360, True, False, True, True),
+        (359, True, False, True, False),
         (None, True, False, True, False),
-        (144, False, False, True, False),
-        (144, True, True, True, False),
-        (144, True, False, False, False),
+        (360, False, False, True, False),
+        (360, True, True, True, False),
+        (360, True, False, False, False),
     ],
 )
-def test_a_copy_of_the_base_model_is_tuned_where_a_quarter_of_the_budget_pays_for_it(
+def test_a_copy_of_the_base_model_is_tuned_where_a_tenth_of_the_budget_pays_for_it(
     budget, recorded, frozen, heldout, tuned
 ):
     recipe = Recipe(epochs=10, batch=4, lr=1e-2) if recorded else None  # three tenths: 3 epochs of 12 samples

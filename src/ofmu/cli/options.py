@@ -132,7 +132,7 @@ class UnlearnOptions:
             help="What says how far to forget, in place of ofmu's head start, which has its own. Images: "
             "reset (default of the others), constant, rank-quantile, reference, "
             "reference-own, head, head-short, head-ranked, neighbours, kernel, neighbours-pixels, kernel-pixels; "
-            "text: base-tuned (default with --base where a quarter of the budget pays for it), base (default "
+            "text: base-tuned (default with --base where a tenth of the budget pays for it), base (default "
             "where not), reference, reference-own, constant, alike.",
         ),
     ] = None

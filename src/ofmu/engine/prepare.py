@@ -21,7 +21,7 @@ from .targets_known import Known, Source
 from .targets_named import TUNED
 from .training import Recipe
 
-REFERENCE = 0.25  # of the budget: what tuning a copy of the base model may take
+REFERENCE = 0.1  # of the budget: what tuning a copy of the base model may take
 TRAINED = 0.25  # of the parameters
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 # how a model is taken to have been trained where nobody says
