@@ -6,6 +6,8 @@ import io
 import pickle
 
 import pytest
+import torch
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING
 
 from ofmu.engine.launched import ALONE
 from ofmu.engine.sharded_checkpoint import _Careful, load_sharded
@@ -32,6 +34,22 @@ def test_metadata_that_would_run_code_is_refused(tmp_path):
 
     with pytest.raises(pickle.UnpicklingError, match=r"holds builtins\.print"):
         _Careful(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+def test_members_of_an_enum_are_read_as_every_python_writes_them_and_no_other_attribute():
+    class Asked:
+        def __init__(self, *what):
+            self.what = what
+
+        def __reduce__(self):
+            return getattr, self.what  # as Python 3.11.2 writes a member
+
+    member = _MEM_FORMAT_ENCODING.TORCH_PRESERVE_FORMAT
+    for written in (member, Asked(_MEM_FORMAT_ENCODING, member.name)):
+        assert _Careful(io.BytesIO(pickle.dumps(written))).load() is member
+    for kind, name in ((torch.Size, "index"), (_MEM_FORMAT_ENCODING, "__class__")):
+        with pytest.raises(pickle.UnpicklingError, match=f"asks for {name} of"):
+            _Careful(io.BytesIO(pickle.dumps(Asked(kind, name)))).load()
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):

@@ -19,6 +19,7 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import EnumMeta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -230,9 +231,21 @@ class _Careful(pickle.Unpickler):
     """Knows what the metadata of a checkpoint is made of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == (
+            "builtins",
+            "getattr",
+        ):  # so Python 3.11.2 writes a member of an enum
+            return _member
         if name in _TYPES.get(module, ()) or (module == "torch" and isinstance(getattr(torch, name), torch.dtype)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"its metadata holds {module}.{name}, which no checkpoint needs")
+
+
+def _member(kind: Any, name: str) -> Any:
+    """A member of an enum by its name, and nothing else that an attribute may be."""
+    if not isinstance(kind, EnumMeta) or name not in kind.__members__:
+        raise pickle.UnpicklingError(f"its metadata asks for {name} of {kind}, which no checkpoint needs")
+    return kind[name]
 
 
 def _careful_reader(place: Path) -> Any:
