@@ -22,7 +22,7 @@ from .targets_named import TUNED
 from .training import Recipe
 
 REFERENCE = 0.1  # of the budget: what tuning a copy of the base model may take
-TRAINED = 0.25  # of the parameters
+TRAINED = 0.25  # of the parameters: with fewer unlearning is cheap in memory, and a copy that trains all is not
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 # how a model is taken to have been trained where nobody says
 UNRECORDED: dict[Kind, Recipe] = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}

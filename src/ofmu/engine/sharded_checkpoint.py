@@ -231,10 +231,7 @@ class _Careful(pickle.Unpickler):
     """Knows what the metadata of a checkpoint is made of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == (
-            "builtins",
-            "getattr",
-        ):  # so Python 3.11.2 writes a member of an enum
+        if f"{module}.{name}" == "builtins.getattr":  # so Python 3.11.2 writes a member of an enum
             return _member
         if name in _TYPES.get(module, ()) or (module == "torch" and isinstance(getattr(torch, name), torch.dtype)):
             return super().find_class(module, name)
