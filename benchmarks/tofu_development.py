@@ -69,7 +69,8 @@ def row(name: str, model: Module, gold: np.ndarray, setting: Setting, store: Sto
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variants", nargs="+", help="by name; all by default")
+    names = list(variants(OFMU.text(1.0)))
+    parser.add_argument("--variants", nargs="+", choices=names, default=names, help="by name; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--budget", type=float, default=200, help="gradients of a batch")
     parser.add_argument("--store", type=Path, required=True, help="where models are kept")
@@ -87,7 +88,7 @@ def main() -> None:
     method = recorded(SETTINGS, "ofmu", setting.method("ofmu")).method
     assert isinstance(method, OFMU)
     known = variants(method)
-    for name in options.variants or known:
+    for name in options.variants:
         how, targets = known[name]
         here = replace(setting, targets=targets)
         for seed in options.seeds:
