@@ -12,6 +12,7 @@ from ofmu.benchmarks.pareto.curves import frontier
 from ofmu.benchmarks.pareto.ground import Found, Spot, label_of
 from ofmu.benchmarks.pareto.images import QUALITIES, ImageGround
 from ofmu.benchmarks.pareto.page import page_of, picture, read, write
+from ofmu.benchmarks.pareto.text import gap
 from ofmu.benchmarks.pareto.verdict import bound, sentences
 from ofmu.benchmarks.study import Spent
 from ofmu.benchmarks.vision import references
@@ -120,6 +121,17 @@ def test_the_floor_is_the_unit():
     text = said({"OFMU": OURS})[-1]
     # gap: mean 2.1 against 1; s = .1, reach 2.919986·.1/√3 = .1686
     assert "OFMU against the floor: gap 2.10 × (at most 2.27), PS 1.21 × (at most 1.23)." in text
+
+
+def test_the_gap_of_text_is_the_mean_distance_of_three_probabilities():
+    theirs = scored(RETRAIN, 0, forget_prob=0.03, retain_prob=0.99, unseen_prob=0.05, ks_p=1.0)
+    mine = scored("NPO", 0, forget_prob=0.01, retain_prob=0.9, unseen_prob=0.06, ks_p=0.2, nll_error=1.0)
+    row = gap(mine, theirs)
+    assert (row.method, row.metric, row.n) == ("NPO", "prob_gap", 10)
+    assert row.value == pytest.approx(100 * (0.02 + 0.09 + 0.01) / 3)
+    absent = ScoreRow(TASK, "NPO", 0, "retain_prob", None, 0, missing="it diverged")
+    row = gap([mine[0], absent, *mine[2:]], theirs)
+    assert (row.metric, row.value, row.missing) == ("prob_gap", None, "it diverged")
 
 
 def test_curves_stand_at_what_was_spent_with_the_interval_of_the_mean():

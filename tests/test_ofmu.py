@@ -33,6 +33,7 @@ from ofmu.methods.ascent import (
     repaired_level,
     step_length,
 )
+from ofmu.methods.brief import Brief
 from ofmu.tasks import Stream, Targets, Task, TensorSamples
 from small import flat, images, llama, net, task, texts
 
@@ -139,8 +140,31 @@ def test_an_iteration_is_kept_in_part_where_the_target_held_on_one_of_its_batche
         replace(method, lookahead=0)
 
 
+@pytest.mark.parametrize(
+    ("budget", "brief"), [(None, False), (4.1 * len(FORGET), False), (4.0 * len(FORGET), True)]
+)
+def test_rounds_are_brief_where_the_budget_is_small_for_the_forget_set(budget, brief):
+    fields = {"inner_steps": 3, "rate": 0.01, "repair": (3, 5), "lookahead": 0.5, "outer": Descent("sgd", 0.1)}
+    method = replace(BARE, **fields, brief=Brief(until=4.0, rate=2.0, repair=2))
+    by_hand = replace(BARE, **fields)
+    if brief:
+        by_hand = replace(by_hand, inner_steps=1, rate=0.02, repair=(2, 2), lookahead=1.0)
+    given = replace(task(FORGET, RETAIN), budget=budget)
+    moved, log, _ = once(method, given, TorchOracle(net()))
+    expected, numbers, _ = once(by_hand, given, TorchOracle(net()))
+    assert moved.norm() > 0
+    torch.testing.assert_close(moved, expected, rtol=1e-9, atol=1e-12)
+    assert log.numbers == pytest.approx(numbers.numbers)
+
+
+@pytest.mark.parametrize("wrong", [{"until": -1.0}, {"rate": 0.0}, {"repair": 0}])
+def test_brief_rounds_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected until ≥ 0, rate > 0 and repair ≥ 1"):
+        Brief(**wrong)
+
+
 def test_later_fields_are_part_of_what_a_run_is_stored_under_only_where_they_are_set():
-    method, later = OFMU.paper(), ("stationary", "lookahead")
+    method, later = OFMU.paper(), ("stationary", "lookahead", "brief")
     texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name not in later]
     assert repr(method) == f"OFMU({', '.join(texts)})"
     assert repr(replace(method, lookahead=0.5)) == f"OFMU({', '.join(texts)}, lookahead=0.5)"

@@ -19,6 +19,7 @@ from ofmu.engine.targets_named import DEFAULT, IMAGE, SOURCES, TEXT, TUNED, sour
 from ofmu.engine.targets_neighbours import Kernel, Neighbours
 from ofmu.engine.targets_text import Alike, Alternatives, ShortReference, TokenConstant, TokenMap
 from ofmu.engine.training import Recipe, trained
+from ofmu.engine.usual_source import usual_source
 from ofmu.errors import UserError
 from ofmu.losses import class_nll, token_nll
 from ofmu.methods import OFMU, build_method
@@ -245,6 +246,44 @@ def test_named_targets_reach_the_task_and_the_default_is_named():
     assert other.start is None
     head = prepare(model, "image", parts, OFMU.image(1e-3), Sources(recipe=RECIPE, targets="constant"), 3)
     assert torch.equal(head.task.targets.per_sample, other.task.targets.per_sample)  # and no head start
+
+
+@pytest.mark.parametrize(
+    ("has", "budget", "expected"),  # six epochs on the ten retained texts take 60, four take 40
+    [
+        ("base heldout recorded", 600.0, "base-tuned"),
+        ("base heldout recorded", 599.0, "base"),
+        ("base heldout recorded", None, "base"),
+        ("base heldout", 600.0, "base"),
+        ("base recorded", 600.0, "base"),
+        ("base heldout recorded adapter", 600.0, "base"),
+        ("fresh heldout recorded", None, "reference"),
+        ("fresh heldout recorded", 80.0, "reference"),
+        ("fresh heldout recorded", 79.0, "constant"),
+        ("fresh recorded", 79.0, "reference"),
+        ("fresh heldout", 80.0, "constant"),
+        ("heldout", 80.0, "constant"),
+    ],
+)
+def test_the_usual_source_for_text_is_by_what_there_is_and_what_the_budget_pays_for(has, budget, expected):
+    model, base, data = llama(1), llama(2), (texts(2, 1), texts(10, 2), texts(4, 3))
+    if "adapter" in has:
+        model.requires_grad_(False)
+        next(model.parameters()).requires_grad_(True)  # less than a quarter of all
+    made = Known(model, *data, token_nll, RECIPE)
+    made = replace(
+        made,
+        heldout=made.heldout if "heldout" in has else None,
+        base=base if "base" in has else None,
+        fresh=llama if "fresh" in has else None,
+    )
+    assert usual_source("text", made, "recorded" in has, budget) == expected
+
+
+def test_without_anything_that_says_what_an_unseen_text_costs_there_is_no_source():
+    nothing = Known(llama(1), texts(2, 1), texts(10, 2), None, token_nll, RECIPE)
+    with pytest.raises(UserError, match=r"Give --heldout .* or --base"):
+        usual_source("text", nothing, True, 600.0)
 
 
 def test_the_command_line_refuses_targets_that_would_not_be_used():

@@ -159,9 +159,9 @@ def run_parts(setting: Setting, method: Method, seed: int, original: Reference) 
 
 def _asked(setting: Setting, method: Method, seed: int, original: Reference) -> dict[str, Any]:
     """What a run and a trial depend on, besides their data."""
-    tuned = "targets" in method.needs and (setting.fresh is None or setting.targets is not None)
+    usual = TUNED if setting.fresh is None else "by the budget"
     return {
-        **({"targets": repr(setting.targets or TUNED)} if tuned else {}),
+        **({"targets": repr(setting.targets or usual)} if "targets" in method.needs else {}),
         "version": __version__,
         "model": original.key,
         "trainable": setting.spec,

@@ -35,6 +35,7 @@ def plain_task(prepared: Prepared, job: Job) -> dict[str, Any]:
         "unseen": _on_host(task.unseen) if task.unseen is not None and trained else None,
         "batches": (task.forget_batch, task.retain_batch),
         "settled": None if task.settled is None else asdict(task.settled),
+        "budget": task.budget,
         "start": None if prepared.start is None else dict(prepared.start),
         "layers": prepared.layers,
         "notes": prepared.notes,
@@ -72,6 +73,7 @@ def restored(saved: dict[str, Any], job: Job) -> Prepared:
         retain_level=saved["retain_level"],
         unseen_level=saved["unseen_level"],
         settled=None if saved["settled"] is None else Settled(**saved["settled"]),
+        budget=saved["budget"],
         forget_batch=saved["batches"][0],
         retain_batch=saved["batches"][1],
     )

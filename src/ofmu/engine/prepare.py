@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..core.terms import Loss
-from ..errors import UserError
 from ..losses import BASE_LOSSES
 from ..tasks import Kind, Method, Samples, Settled, Stream, Targets, Task
 from .estimates import Estimates, trained_size
@@ -18,11 +17,9 @@ from .ground import Search
 from .head_start import HeadStart
 from .steered import steered_layer
 from .targets_known import Known, Source
-from .targets_named import TUNED
 from .training import Recipe
+from .usual_source import usual_source
 
-REFERENCE = 0.1  # of the budget: what tuning a copy of the base model may take
-TRAINED = 0.25  # of the parameters: with fewer unlearning is cheap in memory, and a copy that trains all is not
 UNIT: dict[Kind, int] = {"image": 256, "text": 16}  # samples in a gradient-equivalent, where nothing else is said
 # how a model is taken to have been trained where nobody says
 UNRECORDED: dict[Kind, Recipe] = {"image": Recipe(epochs=30, lr=1e-3), "text": Recipe(epochs=10)}
@@ -124,6 +121,7 @@ def prepare(
         retain_level=level,
         unseen_level=above,
         settled=None if begun.settled is None else Settled(begun.settled, trained_size(model, begun.state or {})),
+        budget=budget,
         forget_batch=forget_batch,
         retain_batch=retain_batch,
     )
@@ -155,38 +153,8 @@ def _to_reach(
         begun = HeadStart(0.0, (told,) if "head" in made.needs else ())
     if "targets" not in made.needs or begun.targets is not None or begun.settled is not None:
         return begun, begun.targets, None
-    name = _usual_source(made, sources, budget) if sources.targets is None else sources.targets
+    name = sources.targets or usual_source(made.kind, made.known, sources.recipe is not None, budget)
     return begun, *made.targets(name)
-
-
-def _usual_source(made: Estimates, sources: Sources, budget: float | None) -> str:
-    """The source of targets where none is named, by what is given.
-
-    Images: "reset", whose copy serves as a start too, and which the rounds' presets were settled with. "head"
-    ranks forget samples better on small nets (benchmarks/results/targets.md), and is the default's own start.
-    Text: "base-tuned" where there is held-out text, the recipe is recorded, `REFERENCE` of the budget pays for it,
-    and unlearning trains no less than `TRAINED` of the model (who trains an adapter has no memory for all); else
-    "base", which costs next to nothing.
-    """
-    known = made.known
-    if made.kind == "image":
-        return "reset"
-    if sources.base is not None:
-        sizes = [(p.numel(), p.requires_grad) for p in known.model.parameters()]
-        trained = sum(n for n, moves in sizes if moves) >= TRAINED * sum(n for n, _ in sizes)
-        cost = known.short(TUNED.share).epochs * len(known.retain)
-        paid = budget is not None and cost <= REFERENCE * budget
-        told = sources.recipe is not None and known.heldout is not None
-        return "base-tuned" if told and trained and paid else "base"
-    if sources.fresh is not None and sources.recipe is not None:
-        return "reference"
-    if known.heldout is not None:
-        return "constant"
-    raise UserError(
-        "targets: nothing says what an unseen text costs this model. Give --heldout (rows that it was never "
-        "trained on) or --base (the model from before it was fine-tuned); rows split from its training data "
-        "will not do, they were seen"
-    )
 
 
 def streams(parts: Parts, seed: int) -> tuple[Stream, Stream]:

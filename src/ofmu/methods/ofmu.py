@@ -45,7 +45,8 @@ from .exit_rule import forgotten, missed
 from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
-LATER = {"stationary": None, "lookahead": 1.0}  # fields that are younger than stored runs, and what they were then
+# fields that are younger than stored runs, and what they were then
+LATER = {"stationary": None, "lookahead": 1.0, "brief": None}
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class OFMU(OFMUFields):
                     "model: it is not at the start that was prepared; call Prepared.begin(model) first"
                 )
             return state, Log(done=True, why=task.settled.why)
+        return self.within(task)._round(task, oracle, state)
+
+    def _round(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
+        """One outer iteration from where θ is."""
         began = [] if self.lookahead == 1 else vectors.copy_of(oracle.params)
         numbers, batch = self._ascend(task, oracle, state)
         if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):

@@ -13,8 +13,9 @@ from ..core.schedule import Geometric, Penalty, Priority, Relative
 from ..core.similarity import Cosine, Measure
 from ..core.vectors import Vector
 from ..losses import NLL, Bounded, Objective, Plausible
-from ..tasks import Need
+from ..tasks import Need, Task
 from .base import Descent
+from .brief import Brief
 
 
 @dataclass
@@ -91,6 +92,7 @@ class OFMUFields:
     lookahead: how far θ goes from where an iteration began to where it ended, once the target held on one of its
         batches (slow weights: Lookahead, Zhang et al. 2019, arXiv 1907.08610); 1: all the way. The last iterations
         overshoot some samples and repair undoes others; a mean of two is nearer, at the price of a vector.
+    brief: what rounds are like where the budget is small for the forget set (None: like all others).
     """
 
     forget: Objective = field(default_factory=Bounded)
@@ -119,6 +121,7 @@ class OFMUFields:
     start: Literal["original", "reference", "head"] = "original"
     stationary: float | None = None
     lookahead: float = 1.0
+    brief: Brief | None = None
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -204,7 +207,8 @@ class OFMUFields:
         answers are forgotten, and keeps less; the penalty changes nothing. Steps of half of Adam's length: shorter
         ones spend the budget, longer ones end farther off. `hold`: what is left below τ costs more than it brings;
         `slack`, `repair`: one step or a laxer level loses kept answers, more than 8 were never needed;
-        `lookahead`, `overshoot`: nearer to the targets, and more is kept. A row for each is in
+        `lookahead`, `overshoot`: nearer to the targets, and more is kept; `brief`: nearer with at most
+        24 sample-gradients for each forget sample. A row for each is in
         benchmarks/results/ofmu-text-ablation.md. `lr` is the outer AdamW's.
         """
         return cls(
@@ -222,6 +226,7 @@ class OFMUFields:
             memory=0.0,
             rounds=1,
             lookahead=0.5,
+            brief=Brief(),
         )
 
     @classmethod
@@ -234,6 +239,14 @@ class OFMUFields:
         """
         forget = Plausible(Bounded("token", gate=True, two_sided=True), sharpened=True)
         return replace(cls.text(lr), forget=forget, neutral=1.0)
+
+    def within(self, task: Task) -> Self:
+        """The method with rounds that suit the task's budget."""
+        if self.brief is None or not self.brief.due(task):
+            return self
+        fewest, most = (min(steps, self.brief.repair) for steps in self.repair)
+        rate = self.brief.rate * self.rate
+        return replace(self, inner_steps=1, rate=rate, repair=(fewest, most), lookahead=1.0, brief=None)
 
     @property
     def needs(self) -> frozenset[Need]:

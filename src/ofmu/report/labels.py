@@ -150,8 +150,10 @@ LABELS: dict[str, Label] = {
     "target_ps": Label(
         "PS of targets", "100 × mean distance of e^−target to Retrain's confidence: PS where all are met.", "near"
     ),
-    "forget_prob_off": Label(
-        "forget prob. off", "Distance of the forgotten answers' mean probability to Retrain's.", "near"
+    "prob_gap": Label(
+        "gap",
+        "Mean distance to Retrain over the probabilities of forgotten, kept and unseen answers, in points.",
+        "near",
     ),
     "retain_probability": _RETAIN,
     "retain_prob": _RETAIN,

@@ -73,7 +73,8 @@ class Task:
     DPO type. layer: the name of the module whose output representation methods steer. retain_level: the
     original's mean retain loss; unseen_level: its mean held-out loss (None where there is no held-out data);
     together they say when retention counts as repaired. settled: nothing is left to forget where the run begins,
-    and why (None: something is). Batch sizes are in samples.
+    and why (None: something is). budget: what the run may spend in all, preparation included, in sample-gradients
+    (None: nobody said). Batch sizes are in samples.
     """
 
     kind: Kind
@@ -92,6 +93,7 @@ class Task:
     retain_level: float = 0.0
     unseen_level: float | None = None
     settled: Settled | None = None
+    budget: float | None = None
     forget_batch: int = 8
     retain_batch: int = 8
     neutral_batch: int = 4

@@ -21,11 +21,15 @@ from ..tofu_space import Chosen
 from ..tofu_tuning import chosen
 from .ground import Found, Quality, Spot
 
-OFF = "forget_prob_off"  # |forget probability − Retrain's|
+GAP = (
+    "prob_gap"  # 100 × mean |probability − Retrain's| over the three groups, as the images' gap is over accuracies
+)
+PROBABILITIES = ("forget_prob", "retain_prob", "unseen_prob")
 KEPT = ("nll_error", "forget_prob", "retain_prob", "unseen_prob", "ks_p")  # of the TOFU benchmark's scores
 QUALITIES = (
+    Quality(GAP, "gap to Retrain, in points (lower is nearer)", (FLOOR, ORIGINAL), log=True),
     Quality("nll_error", "error of the loss per forgotten answer (lower is nearer)", (FLOOR, ORIGINAL), log=True),
-    Quality(OFF, "distance of the forgotten answers' probability to Retrain's", (FLOOR, ORIGINAL)),
+    Quality("forget_prob", "probability of forgotten answers", (RETRAIN, ORIGINAL)),
     Quality("retain_prob", "probability of kept answers", (RETRAIN, ORIGINAL)),
     Quality("unseen_prob", "probability of true answers about unseen people", (RETRAIN, ORIGINAL)),
     Quality("ks_p", "KS p of the truth ratios", (FLOOR, ORIGINAL)),
@@ -47,7 +51,7 @@ class TextGround:
     _tuned: dict[tuple[str, float], Chosen] = field(default_factory=dict)
 
     qualities = QUALITIES
-    pair = ("nll_error", OFF)
+    pair = (GAP, "nll_error")
     resets = ()
     unit = UNIT["text"]
     name = "llama: two of eight people"
@@ -102,11 +106,7 @@ class TextGround:
         if gold is None:
             return rows
         theirs = _kept(score_rows(self.name, RETRAIN, seed, gold, self.setting, None, seen[ORIGINAL]))
-        mine, goal = (next(r for r in part if r.metric == "forget_prob") for part in (rows, theirs))
-        if mine.value is None or goal.value is None:
-            why = mine.missing or goal.missing
-            return [*rows, ScoreRow(self.name, label, seed, OFF, None, 0, False, why)]
-        return [*rows, ScoreRow(self.name, label, seed, OFF, abs(mine.value - goal.value), mine.n, False)]
+        return [*rows, gap(rows, theirs)]
 
     def _method(self, name: str, budget: float) -> Method:
         """The preset, or what tuning on other people chose at this budget; OFMU stays at its preset."""
@@ -133,3 +133,17 @@ def text_ground(
 
 def _kept(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     return [row for row in rows if row.metric in KEPT]
+
+
+def gap(rows: Sequence[ScoreRow], theirs: Sequence[ScoreRow]) -> ScoreRow:
+    """The row of `GAP`; missing where one of the probabilities is."""
+    found = {row.metric: row for row in rows}
+    distances = []
+    for goal in theirs:
+        if goal.metric in PROBABILITIES:
+            mine = found[goal.metric]
+            if mine.value is None or goal.value is None:
+                return replace(mine, metric=GAP, value=None, n=0, missing=mine.missing or goal.missing)
+            distances.append(abs(mine.value - goal.value))
+    head = rows[0]
+    return ScoreRow(head.task, head.method, head.seed, GAP, 100 * sum(distances) / len(distances), head.n, False)
