@@ -128,12 +128,10 @@ def absent_targets(n: int) -> Targets:
     return Targets([torch.tensor(ABSENT)] * n, "labels absent from the retain set: probability 1e-4")
 
 
-def constant_token_targets(model: Module, forget: Samples, heldout: Samples, loss: Loss) -> Targets:
-    """Text, held-out data alone: every answer token's target is the original's mean held-out token loss."""
+def constant_token_targets(model: Module, rows: int, heldout: Samples, loss: Loss) -> Targets:
+    """Text, held-out data alone: the target of all tokens of all `rows` is the original's mean held-out token loss."""
     level = torch.cat(token_losses(model, heldout, loss)).mean()
-    lengths = [len(tokens) for tokens in token_losses(model, forget, loss)]
-    cost = (len(heldout) + len(forget)) / 3
-    return Targets([level.repeat(m) for m in lengths], "the original's mean token loss on held-out text", cost)
+    return Targets([level] * rows, "the original's mean token loss on held-out text", len(heldout) / 3)
 
 
 def base_token_targets(

@@ -25,12 +25,12 @@ from .upper import UpperSamples
 
 @dataclass(frozen=True)
 class TokenConstant:
-    """Every answer token's target is the original's mean token loss on held-out text. Cost: (V + F)/3."""
+    """Every answer token's target is the original's mean token loss on held-out text. Cost: V/3."""
 
     def __call__(self, known: Known) -> Made:
         """See `constant_token_targets`."""
         unseen = known.unseen("constant")
-        return constant_token_targets(known.model, known.forget, unseen, known.loss), None
+        return constant_token_targets(known.model, len(known.forget), unseen, known.loss), None
 
 
 @dataclass(frozen=True)
