@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ofmu.engine.measuring import sample_losses, token_losses
+from ofmu.engine.measuring import sample_losses
 from ofmu.engine.reset import reset_last
 from ofmu.engine.targets import (
     ABSENT,

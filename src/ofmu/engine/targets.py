@@ -129,7 +129,7 @@ def absent_targets(n: int) -> Targets:
 
 
 def constant_token_targets(model: Module, rows: int, heldout: Samples, loss: Loss) -> Targets:
-    """Text, held-out data alone: the target of all tokens of all `rows` is the original's mean held-out token loss."""
+    """Text, held-out data alone: every token's target is the original's mean held-out token loss."""
     level = torch.cat(token_losses(model, heldout, loss)).mean()
     return Targets([level] * rows, "the original's mean token loss on held-out text", len(heldout) / 3)
 
