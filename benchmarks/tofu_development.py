@@ -43,6 +43,7 @@ def variants(default: OFMU) -> Mapping[str, tuple[OFMU, Source | None]]:
     before, mapped = replace(default, overshoot=1.1), ShortReference(0.3, "mapped")
     return {
         "the default": (default, None),
+        "careful rounds at any budget": (replace(default, brief=None), None),
         "overshoot 1.1": (before, None),
         "overshoot 1.1, mapped": (before, mapped),
         "overshoot 1.1, mapped, two-sided": (_two_sided(before), mapped),

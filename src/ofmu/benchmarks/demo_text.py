@@ -48,7 +48,7 @@ def text_cell(task: str, seed: int, methods: Sequence[str]) -> Cell:
     for name in methods:
         method = build_method(name, "text", width=int(str(TINY_LLAMA["hidden_size"])))
         sources = Sources(fresh=fresh, recipe=RECIPE)
-        prepared = prepare(models[ORIGINAL], "text", data, method, sources, seed)
+        prepared = prepare(models[ORIGINAL], "text", data, method, sources, seed, budget=budget)
         run = run_method(models[ORIGINAL], prepared, data, method, Budget(budget))
         results[name] = run.model
         view = view_text(run.model, parts)
