@@ -148,7 +148,7 @@ def test_help_says_which_rate_lr_is_of_the_two_loops(capsys):
     assert (printed.outer.lr, printed.scaling, printed.rate) == (0.5, "fixed", 0.01)
     assert "ofmu's ascents (inner loop) scale with it" in said
     assert (ours.outer.lr, ours.scaling) == (0.5, "adam")  # a step is ≤ rate · (outer lr) · √(#parameters)
-    assert "ofmu: 0.001 for images" in said
-    assert build_method("ofmu", "image").outer.lr == 0.001
+    assert "ofmu: 0.002 for images" in said
+    assert build_method("ofmu", "image").outer.lr == 0.002
     assert "ofmu-paper: 0.01" in said
     assert {build_method("ofmu-paper", kind).outer.lr for kind in ("image", "text")} == {0.01}

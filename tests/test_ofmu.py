@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, field, fields, replace
 
 import pytest
@@ -140,6 +141,30 @@ def test_an_iteration_is_kept_in_part_where_the_target_held_on_one_of_its_batche
         replace(method, lookahead=0)
 
 
+@pytest.mark.parametrize("scaling", ["fixed", "adam"])
+def test_with_momentum_directions_are_averaged_over_ascents(scaling):
+    """From a mean of zero, with Adam's bias correction; Adam's squares stay those of the gradients."""
+    model, kept = net(), 0.75
+    dense, theta = Dense(copy.deepcopy(model)), flat(list(model.parameters()))
+    mean, squares, expected = torch.zeros_like(theta), torch.zeros_like(theta), theta
+    method = replace(BARE, inner_steps=3, scaling=scaling, rate=0.02, hold=None, momentum=kept)
+    method = replace(method, outer=Descent("sgd", 0.0 if scaling == "fixed" else 1e-3))
+    for step in (1, 2, 3):
+        g = dense.grad(lambda t: dense.loss(t, FORGET), expected)
+        mean, squares = kept * mean + (1 - kept) * g, 0.9 * squares + 0.1 * g**2
+        d = mean / (1 - kept**step)
+        if scaling == "adam":
+            d = d / ((squares / (1 - 0.9**step)).sqrt() + 1e-6)
+            d = 0.02 * 1e-3 * math.sqrt(theta.numel()) * d / d.norm()
+        expected = expected + (0.02 if scaling == "fixed" else 1.0) * d
+    given = task(FORGET, RETAIN)
+    oracle = TorchOracle(model)
+    method._ascend(given, oracle, method.init(given, oracle))
+    torch.testing.assert_close(flat(oracle.params), expected, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="momentum is 1, expected 0"):
+        replace(method, momentum=1)
+
+
 @pytest.mark.parametrize(
     ("budget", "brief"), [(None, False), (4.1 * len(FORGET), False), (4.0 * len(FORGET), True)]
 )
@@ -164,7 +189,7 @@ def test_brief_rounds_that_cannot_be_are_refused(wrong):
 
 
 def test_later_fields_are_part_of_what_a_run_is_stored_under_only_where_they_are_set():
-    method, later = OFMU.paper(), ("stationary", "lookahead", "brief")
+    method, later = OFMU.paper(), ("stationary", "lookahead", "brief", "momentum")
     texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name not in later]
     assert repr(method) == f"OFMU({', '.join(texts)})"
     assert repr(replace(method, lookahead=0.5)) == f"OFMU({', '.join(texts)}, lookahead=0.5)"
@@ -554,7 +579,7 @@ def test_a_settled_exit_waits_until_retention_is_repaired(settled, kept, done):
 
 def test_the_image_preset_is_what_image_requests_get():
     method = build_method("ofmu", "image")
-    assert method == OFMU.image(1e-3)
+    assert method == OFMU.image(2e-3)
     assert build_method("ofmu", "image", lr=3e-4).outer == Descent("adamw", 3e-4)
     assert method.needs == {"targets", "head"}
     assert OFMU().needs == {"targets"}

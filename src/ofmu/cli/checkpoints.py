@@ -63,7 +63,8 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
 def room(module: Module, copies: int = 3) -> int:
     """Bytes that a run needs at most: the model, and an old and a new checkpoint.
 
-    copies: of what is trained, in a checkpoint: the parameters, and two moments of an optimizer.
+    copies: of what is trained, in a checkpoint: the parameters, and two moments of an optimizer; OFMU's ascents
+    have as many again.
     """
     weights = list(module.parameters())
     trained = sum(p.numel() * p.element_size() for p in weights if p.requires_grad)

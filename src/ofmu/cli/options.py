@@ -142,7 +142,7 @@ class UnlearnOptions:
             group=HOW,
             help="Learning rate. Of the ofmu methods it is the repair's (outer loop): ofmu's ascents (inner loop) "
             "scale with it, ofmu-paper's stay at 0.01; ofmu's head start on images goes by the rate that the "
-            "model was trained at. Default: the method's preset (ofmu: 0.001 for images, 0.13 / model width for "
+            "model was trained at. Default: the method's preset (ofmu: 0.002 for images, 0.13 / model width for "
             "text, 5 times that under lora:R; ofmu-paper: 0.01).",
         ),
     ] = None

@@ -61,7 +61,7 @@ def _unlearn(options: UnlearnOptions, parallel: Parallel, processes: Processes) 
                 given = load(options, files, parallel, processes)
                 check_rows(given)
                 say_beforehand(given)
-                copies = 3 if options.gate_every is None else 4  # the best state is kept too
+                copies = 5 if options.gate_every is None else 6  # the best state is kept too
                 out.require(room(given.loaded.module, copies))
             result = _run(given, out, pending)
             add_evidence(given, result)

@@ -24,6 +24,12 @@ def balanced_weight(beta: float, forget_grad: Vector, similarity_grad: Vector) -
     return beta * vectors.length(forget_grad) / length if length > 0 else 0.0
 
 
+def averaged(direction: Vector, heading: Vector, kept: float, ascents: int) -> Vector:
+    """The bias-corrected running mean of directions, updated in place; `ascents` counts this one."""
+    vectors.toward_(heading, direction, 1 - kept)
+    return vectors.scale(1 / (1 - kept**ascents), heading)
+
+
 def adam_scaled(direction: Vector, grad: Vector, moments: Vector, ascents: int) -> Vector:
     """d/(√v̂ + 1e-6), v̂ the bias-corrected running mean of g_f², updated in place; `ascents` counts this one."""
     torch._foreach_mul_(moments, KEPT)

@@ -30,6 +30,7 @@ from .ascent import (
     NEAR,
     adam_divided,
     adam_scaled,
+    averaged,
     balanced_weight,
     decorrelated,
     direction_cosine,
@@ -46,7 +47,7 @@ from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
 # fields that are younger than stored runs, and what they were then
-LATER = {"stationary": None, "lookahead": 1.0, "brief": None}
+LATER = {"stationary": None, "lookahead": 1.0, "brief": None, "momentum": 0.0}
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ class OFMU(OFMUFields):
         return f"OFMU({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
     def init(self, task: Task, oracle: Oracle) -> OFMUState:
-        """A fresh optimiser, and the size of θ₀."""
+        """A fresh optimiser, the size of θ₀, and what the ascents average, from zero."""
         moments = vectors.zeros_like(oracle.params) if self.scaling == "adam" else []
+        heading = vectors.zeros_like(oracle.params) if self.momentum else []
         size = vectors.length(oracle.params)
-        return OFMUState(self.outer.build(oracle.params), size, moments=moments)
+        return OFMUState(self.outer.build(oracle.params), size, moments=moments, heading=heading)
 
     def step(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired.
@@ -148,8 +150,10 @@ class OFMU(OFMUFields):
             pull = self._pull(task, oracle, state, forget, line)
             if pull is not None:
                 direction = combine(1.0, grad, -self._weight(grad, pull), pull)
+        state.ascents += 1
+        if self.momentum:
+            direction = averaged(direction, state.heading, self.momentum, state.ascents)
         if self.scaling == "adam":
-            state.ascents += 1
             direction = adam_scaled(direction, grad, state.moments, state.ascents)
         return self._projected(task, oracle, state, direction) if self.project else direction
 

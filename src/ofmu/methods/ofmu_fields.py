@@ -20,10 +20,10 @@ from .brief import Brief
 
 @dataclass
 class OFMUState:
-    """round: outer iterations done. size: ‖θ₀‖. moments: running mean of squared ascent gradients (scaling =
-    "adam"), over `ascents` steps. repaired: the last repair reached its level. growths, mark: the penalty's
-    memory; multiplier: λ of an augmented Lagrangian. pull: the last ∇Sim, `age` steps old, used again while `lazy`
-    (`refresh`).
+    """round: outer iterations done. size: ‖θ₀‖. moments, heading: running means of squared ascent gradients
+    (scaling = "adam") and of ascent directions (`momentum`), over `ascents` steps. repaired: the last repair
+    reached its level. growths, mark: the penalty's memory; multiplier: λ of an augmented Lagrangian. pull: the
+    last ∇Sim, `age` steps old, used again while `lazy` (`refresh`).
     """
 
     optimizer: torch.optim.Optimizer
@@ -38,6 +38,7 @@ class OFMUState:
     pull: Vector = field(default_factory=list)
     age: int = 0
     lazy: bool = True
+    heading: Vector = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ class OFMUFields:
     lookahead: how far θ goes from where an iteration began to where it ended, once the target held on one of its
         batches (slow weights: Lookahead, Zhang et al. 2019, arXiv 1907.08610); 1: all the way. The last iterations
         overshoot some samples and repair undoes others; a mean of two is nearer, at the price of a vector.
+    momentum: the share of the last direction that stays in the next: d becomes its running mean over ascents.
+        One batch's direction is mostly noise, which harms D_r and which repair then undoes; of the mean there is
+        left what D_f has in common. 0: none.
     brief: what rounds are like where the budget is small for the forget set (None: like all others).
     """
 
@@ -122,12 +126,15 @@ class OFMUFields:
     stationary: float | None = None
     lookahead: float = 1.0
     brief: Brief | None = None
+    momentum: float = 0.0
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
             raise ValueError(f"OFMU: balanced beta is {self.beta}, expected 0 ≤ β < 1 (else d may not ascend L_f)")
         if not 0 < self.lookahead <= 1:
             raise ValueError(f"OFMU: lookahead is {self.lookahead}, expected above 0 and at most 1 (all the way)")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"OFMU: momentum is {self.momentum}, expected 0 (none) or more, and below 1")
         if self.refresh < 1:
             raise ValueError(f"OFMU: refresh is {self.refresh}, expected at least 1 (a fresh ∇Sim at every step)")
         if not 1 <= self.repair[0] <= self.repair[1]:
@@ -182,10 +189,11 @@ class OFMUFields:
         """Images, rounds alone: many short rounds of small steps, begun at the short reference.
 
         A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
-        the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`), then at most four of repair, leave
-        the harm to neither; so short a repair need not end repaired, so the exit asks that it did (`settled`).
-        β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. Exit and repair go
-        by the fields' `hold`, `slack`, `memory` and `rounds`. `lr` is the outer AdamW's.
+        the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
+        common (`momentum`), then at most four of repair, leave the harm to neither; so short a repair need not end
+        repaired, so the exit asks that it did (`settled`). β = 0 and no stationarity term by cost: one round's
+        curvature is dearer than the round. Exit and repair go by the fields' `hold`, `slack`, `memory` and
+        `rounds`. `lr` is the outer AdamW's.
         """
         return cls(
             beta=0.0,
@@ -197,6 +205,7 @@ class OFMUFields:
             repair=(1, 4),
             settled=True,
             start="reference",
+            momentum=0.9,
         )
 
     @classmethod
