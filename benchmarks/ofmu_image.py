@@ -39,11 +39,15 @@ from ofmu.methods import OFMU
 from ofmu.report.model import FLOOR, ORIGINAL, RETRAIN
 
 SHOWN = ("gap", "W1", "PS", "UA", "RA", "TA", "MIA")
-LR = 1e-3
+LR = 2e-3
 ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without one of its parts
     "OFMU": (OFMU.image(LR), Search()),
     "head alone (no rounds)": (replace(OFMU.image(LR), hold=0.0, rounds=0, settled=False), Search()),
     "2 layers, then rounds": (OFMU.image(LR), Search(fixed=2)),
+    "no momentum": (replace(OFMU.image(LR), momentum=0.0), Search()),
+    "no momentum, half the rate": (replace(OFMU.image(LR / 2), momentum=0.0), Search()),  # the default before
+    "half the rate": (OFMU.image(LR / 2), Search()),
+    "rounds from the model itself": (OFMU.image(LR), Search(kept=0.0)),
     "rate not raised": (OFMU.image(LR), Search(boost=1.0)),
     "deeper tops first": (OFMU.image(LR), Search(deepest=4)),
     "held-out data as they are, ease not asked for": (OFMU.image(LR), Search(ease=False)),
@@ -57,12 +61,17 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "tested at the end alone": (OFMU.image(LR), Search(looks=())),
     "test at level .05": (OFMU.image(LR), Search(level=0.05)),
     "128 samples compared": (OFMU.image(LR), Search(compared=128)),
-    "a third of what is left to the next top": (OFMU.image(LR), Search(kept=0.3)),
+    "three tenths of what is left to the restart": (OFMU.image(LR), Search(kept=0.3)),
+    "half of what is left to the restart": (OFMU.image(LR), Search(kept=0.5)),
 }
 ROUNDS = OFMU.safeguarded(LR)
 ARMS |= {  # the rounds alone ("rounds only"), with one of their defaults changed
     name: (method, Search())
     for name, method in {
+        "rounds: no momentum": replace(ROUNDS, momentum=0.0),
+        "rounds: no momentum, half the rate": replace(OFMU.safeguarded(LR / 2), momentum=0.0),
+        "rounds: momentum .7": replace(ROUNDS, momentum=0.7),
+        "rounds: momentum .95": replace(ROUNDS, momentum=0.95),
         "rounds: hold .7": replace(ROUNDS, hold=0.7),
         "rounds: hold .99": replace(ROUNDS, hold=0.99),
         "rounds: no slack": replace(ROUNDS, slack=0.0),
@@ -76,8 +85,8 @@ ARMS |= {  # the rounds alone ("rounds only"), with one of their defaults change
         "rounds: a third of the ascent's rate": replace(ROUNDS, rate=0.3),
         "rounds: twice the ascent's rate": replace(ROUNDS, rate=2.0),
         "rounds: end without being repaired": replace(ROUNDS, settled=False),
-        "rounds: a third of the rate": OFMU.safeguarded(LR / 3),
-        "rounds: three times the rate": OFMU.safeguarded(3 * LR),
+        "rounds: half the rate": OFMU.safeguarded(LR / 2),
+        "rounds: twice the rate": OFMU.safeguarded(2 * LR),
         "rounds: from the original": replace(ROUNDS, start="original"),
         "rounds: cosine .1": replace(ROUNDS, beta=0.1),
         "rounds: penalty": replace(ROUNDS, penalty=Relative()),
