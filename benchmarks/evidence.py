@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,7 @@ def say(text: str) -> None:
 def vision(options: argparse.Namespace, store: Store) -> tuple[str, list[str], dict[str, list[Row]]]:
     """An image benchmark: title, what it is, rows by model."""
     setting = setting_of(options.on, "cpu", methods=options.methods or METHODS["vision"])
+    setting = setting if options.budget is None else replace(setting, share=options.budget)
     asked = Asked(options.gold, options.shadows, options.jobs, tuple(options.attacks) or IMAGE_GROUPS)
     if options.smoke:
         setting, asked = smallest(setting), Asked(2, 8, 1, _all_of("image"))
@@ -173,6 +175,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--forget", default="random:0.1", help="images: what is forgotten")
     parser.add_argument("--methods", nargs="+", default=[])
+    parser.add_argument("--budget", type=float, help="images: share of a retraining; default: the benchmark's")
     parser.add_argument("--attacks", nargs="+", choices=tuple(ATTACKS), default=[], help="groups; default: all")
     parser.add_argument("--gold", type=int, default=5, help="retrained models to compare with")
     parser.add_argument(
@@ -192,6 +195,10 @@ def main() -> None:
         parser.error("--smoke needs --out: it would overwrite the results that are kept with the code")
     if options.settings is not None and options.on != "tofu":
         parser.error(f"--settings: found with --on {options.on}; it reads results of `ofmu bench tofu` alone")
+    if options.budget is not None and not 0 < options.budget <= 1:
+        parser.error(f"--budget: found {options.budget:g}, expected a share of a retraining, over 0 and up to 1")
+    if options.budget is not None and options.on == "tofu":
+        parser.error("--budget: images alone; texts have that of their benchmark")
     torch.set_num_threads(1)
     store = Store(options.store or default_root(os.environ))
     command = " ".join(["python benchmarks/evidence.py", *_shown(sys.argv[1:])])

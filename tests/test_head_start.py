@@ -16,6 +16,7 @@ from ofmu.engine.kept import KeptLater
 from ofmu.engine.leak import absent_leak, leak_of, own_targets
 from ofmu.engine.matching import Traits
 from ofmu.engine.prepare import Parts, Sources, prepare
+from ofmu.engine.reset import reset_last
 from ofmu.engine.targets_known import Known
 from ofmu.engine.training import Recipe, trained
 from ofmu.engine.trial import Trial, restart_of, trial_of
@@ -171,17 +172,18 @@ def test_a_head_start_fits_itself_to_the_budget(model, budget):
     assert 0.6 * budget < made.cost < budget + 10  # at most one batch over
 
 
-def test_deeper_while_it_leaks_then_all_layers_at_a_raised_rate(model):
+def test_deeper_while_it_leaks_then_two_layers_anew_and_all_trained(model):
     asked = ground(model, replace(ALWAYS, deepest=4))
     made = head_start(asked)
     assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
-    assert "begun with all layers trained 6 of 6 epochs" in made.notes[-1]
+    assert "begun with the last 2 layers reset and all trained 6 of 6 epochs" in made.notes[-1]
     assert made.layers == 0
     assert made.settled is None  # the rounds go on from here
     assert len(made.targets.values) == 12
-    expected, recipe = mlp(), replace(RECIPE, lr=3 * RECIPE.lr, seed=3 + 31)
+    expected = mlp()
     expected.load_state_dict(model.state_dict())
-    trained(expected, RETAIN, class_nll, recipe)
+    reset_last(expected, 2, 3 + 31)
+    trained(expected, RETAIN, class_nll, replace(RECIPE, seed=3 + 31))
     assert all(torch.equal(made.state[name], value) for name, value in expected.state_dict().items())
     tests = (3 * 2 + 1) * 42 / 3  # at most: two tops at both looks, all layers at the end; 42 samples each
     assert 6 * 60 < made.cost - asked.matching < 6 * 60 + 4 * 60 + tests + made.targets.cost
@@ -199,13 +201,16 @@ def test_after_a_restart_rounds_repair_even_where_nothing_leaks(model, monkeypat
     assert made.targets is not None
 
 
-def test_a_short_restart_is_slower(model):
-    whole = restart_of(ground(model))
-    whole.train(0.5)
-    expected = mlp()
-    expected.load_state_dict(model.state_dict())
-    trained(expected, RETAIN, class_nll, replace(RECIPE, epochs=0.5, lr=1.5 * RECIPE.lr, seed=3 + 31))
-    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), expected.parameters(), strict=True))
+@pytest.mark.parametrize(("much", "restarted"), [(-101.0, True), (101.0, False)])
+def test_a_restart_of_less_than_half_an_epoch_is_made_where_much_is_remembered(model, much, restarted):
+    asked = ground(model, replace(ALWAYS, much=much), budget=130)
+    made = head_start(asked)
+    assert (made.layers == 0) is restarted
+    assert (made.state is not None) is restarted
+    said = "begun with the last 2 layers reset and all trained 0." if restarted else "begun with the model as it is"
+    assert said in made.notes[-1]
+    least = ground(model, replace(ALWAYS, much=much), budget=70)
+    assert "begun with the model as it is" in head_start(least).notes[-1]  # not a tenth of an epoch is left
 
 
 def test_a_restart_takes_its_share_of_the_budget_and_leaves_no_layer_frozen(model):

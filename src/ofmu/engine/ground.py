@@ -30,9 +30,9 @@ class Search:
     deepest: 2, so that the choice is between two layers and all: where so many leak, the features remember, and a
         restart of all layers is nearer to Retrain than a deeper top at the same cost, a third of a small budget of
         which the trials of deeper tops would take.
-    restart: it trains all layers as they are, none reset, at up to so many times Adam's rate, 1 + epochs times in
-        short ones (once under SGD): too fast for what single samples taught to survive, slow enough to learn D_r
-        again.
+    much: a restart resets the last two layers and trains all, as the recipe says. One of less than half an epoch
+        is made only where the model is this much surer of D_f than of held-out images, in points: it loses as much
+        of D_r, for which a model that remembers little of D_f gains nothing.
     looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
         half an epoch, at half the cost of its features.
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
@@ -66,7 +66,7 @@ class Search:
     kept: float = 0.6
     boost: float = 4.0
     deepest: int = 2
-    restart: float = 3.0
+    much: float = 25.0
     ease: bool = True
     unsure: float = 0.2
     hardest: float = 0.5

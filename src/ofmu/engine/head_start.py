@@ -2,7 +2,7 @@
 
 A short honest retraining that starts from good features is hard to tell from a full one, unless the frozen
 features themselves remember D_f: those of a deep network do. Held-out data show which it is; where they do, all
-layers are trained on D_r at a raised rate.
+layers are trained on D_r, the last two anew.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ..tasks import Targets
 from .ground import Ground
 from .loop import Diverged
 from .reset import parameterised_layers
-from .trial import Trial, restart_of, trial_of
+from .trial import RESET, Trial, restart_of, trial_of
 
-SHORTEST = 0.5  # epochs of a restart: with fewer D_r is not learned again
+SHORT, SHORTEST = 0.5, 0.1  # epochs of a restart: with fewer D_r is not learned again; there is none with fewer
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class HeadStart:
     """cost: of all that was tried and tested, in sample-gradients. notes: what was found, in sentences.
 
     state: parameters and buffers to begin with; None: there is no such start, and `notes` say why. layers: how
-    many were reset (0: none, all were trained on). settled: why nothing is left to forget. targets: what is left
-    to reach; None where something else must say it.
+    many were reset, and alone trained (0: two were reset, and all trained). settled: why nothing is left to
+    forget. targets: what is left to reach; None where something else must say it.
     """
 
     cost: float
@@ -43,9 +43,9 @@ def head_start(ground: Ground) -> HeadStart:
     """The start for unlearning, within `ground.budget`; the model stays as it is.
 
     The first top that does not leak has all that the budget pays for, up to the recipe's epochs, the schedule
-    stretched over them. Once one has leaked, the next (`Search.deepest`), or else a restart of all layers, has
-    `Search.kept` of what is left; where that is too little too, the run begins with the model as it is, and
-    `targets` are its own.
+    stretched over them. Once one has leaked, the next (`Search.deepest`), or else a restart, which trains all
+    layers, has `Search.kept` of what is left; where that is too little too, the run begins with the model as it
+    is, and `targets` are its own.
     """
     if ground.known.heldout is None and ground.present:
         why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"
@@ -87,13 +87,18 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
 
 
 def _restarted(ground: Ground, trials: list[Trial]) -> bool:
-    """Whether all layers were trained, with `Search.kept` of what is left."""
+    """Whether two layers were reset and all were trained, with `Search.kept` of what is left."""
     trial = restart_of(ground)
     epochs = trial.affords(ground.search.kept * (ground.budget - _cost(ground, trials)))
     frozen = not all(p.requires_grad for p in ground.known.model.parameters())  # it would keep what it remembers
     if frozen or epochs < SHORTEST:
         return False
     trials.append(trial)
+    if epochs < SHORT:
+        trial.test()
+        if not any(leak.excess >= ground.search.much for leak in trial.leaks):
+            return False
+    trial.reset()
     return trial.train(epochs)
 
 
@@ -108,7 +113,7 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     trial, ground = trials[-1], trials[-1].ground
     trial.test()
     notes.append(
-        f"begun with {f'the last {_layers(trial)} reset and' if trial.k else 'all layers'} trained "
+        f"begun with the last {_layers(trial)} reset and {'' if trial.k else 'all '}trained "
         f"{trial.epochs:.3g} of {ground.known.recipe.epochs:g} epochs on the retain set{_worst(trial)}; "
         f"{_seen(trial)}"
     )
@@ -145,7 +150,7 @@ def _tries(ground: Ground) -> list[int]:
 
 
 def _layers(trial: Trial) -> str:
-    return "layer" if trial.k == 1 else f"{trial.k} layers"
+    return "layer" if trial.k == 1 else f"{trial.k or RESET} layers"
 
 
 def _worst(trial: Trial) -> str:

@@ -21,15 +21,18 @@ from .ground import Ground
 from .heads import Top, Whole, reset_top
 from .leak import Leak, absent_leak, leak_of
 from .measuring import sample_losses
-from .reset import last_layers
+from .reset import last_layers, reset_last
 from .targets import Rows
 from .training import training
+
+RESET = 2  # layers of a restart that start anew
 
 
 @dataclass
 class Trial:
-    """k: layers that were reset (0: none, and all are trained). trained, tested: what training steps and tests
-    took, in sample-gradients; epochs: how many times D_r was seen; share: of it after the first time (`_stream`).
+    """k: layers that were reset, and are alone trained (0: all are trained). trained, tested: what training steps
+    and tests took, in sample-gradients; epochs: how many times D_r was seen; share: of it after the first time
+    (`_stream`).
     """
 
     ground: Ground
@@ -68,8 +71,7 @@ class Trial:
         samples, epochs = self._part(epochs)
         n, before, seen = len(samples), self.trained, self.epochs
         fewer = recipe.epochs * len(known.retain) / max(epochs * n, 1e-9)  # steps than the recipe's, as many times
-        most, more = (search.boost, fewer) if self.k else (search.restart, 1 + epochs)
-        rate = 1.0 if recipe.rule == "sgd" else min(most, more)
+        rate = min(search.boost, fewer) if self.k and recipe.rule != "sgd" else 1.0
         augment = recipe.augment and not self.k  # kept outputs are of the images as they are
         recipe = replace(recipe, lr=rate * recipe.lr, seed=known.seed + 31, augment=augment)
         per = math.ceil(n / recipe.batch)
@@ -86,6 +88,10 @@ class Trial:
                 if self.leaky:
                     return False
         return True
+
+    def reset(self) -> None:
+        """The last `RESET` layers start anew, in place: what they knew of D_f is gone at once."""
+        reset_last(self.model, RESET, self.ground.known.seed + 31)
 
     def _part(self, epochs: float) -> tuple[Samples, float]:
         """D_r and the epochs; or a part of D_r, and all epochs, for the same cost.
@@ -158,6 +164,6 @@ def trial_of(ground: Ground, k: int) -> Trial:
 
 
 def restart_of(ground: Ground) -> Trial:
-    """All layers as they are."""
+    """All layers as they are; `reset` before they are trained."""
     model = copy.deepcopy(ground.known.model)
     return Trial(ground, 0, model, Whole(model, ground.known.retain))

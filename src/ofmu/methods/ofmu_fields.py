@@ -85,8 +85,8 @@ class OFMUFields:
     project: d is made orthogonal to a fresh gradient of the outer loss (L_r + λ KL) wherever it would raise it,
         a first-order decorrelation at the price of one gradient, without second derivatives.
     start: where θ begins. "head": at a model whose last two layers were reset and trained on D_r over the outputs
-        of the frozen ones, or whose layers were all trained at a raised rate, where held-out data show that those
-        outputs remember D_f (`engine.head_start`); where nothing of D_f then scores above held-out data, no
+        of the frozen ones, or whose other layers were trained too, where held-out data show that those outputs
+        remember D_f (`engine.head_start`); where nothing of D_f then scores above held-out data, no
         round is made. "reference" (and "head" where it cannot be): at the short reference
         that image targets were made with (its last layers were reset and trained on D_r), where there is one that
         has learned D_r again (`engine.prepare`): what the original's last layers knew of D_f is gone.
