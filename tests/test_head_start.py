@@ -207,10 +207,11 @@ def test_a_restart_of_less_than_half_an_epoch_is_made_where_much_is_remembered(m
     made = head_start(asked)
     assert (made.layers == 0) is restarted
     assert (made.state is not None) is restarted
-    said = "begun with the last 2 layers reset and all trained 0." if restarted else "begun with the model as it is"
+    model_as_it_is = "begun with the model as it is"
+    said = "begun with the last 2 layers reset and all trained 0." if restarted else model_as_it_is
     assert said in made.notes[-1]
     least = ground(model, replace(ALWAYS, much=much), budget=70)
-    assert "begun with the model as it is" in head_start(least).notes[-1]  # not a tenth of an epoch is left
+    assert model_as_it_is in head_start(least).notes[-1]  # not a tenth of an epoch is left
 
 
 def test_a_restart_takes_its_share_of_the_budget_and_leaves_no_layer_frozen(model):
