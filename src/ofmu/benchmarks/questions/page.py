@@ -16,10 +16,10 @@ from .words import answer, by_question, convergence
 
 PLAIN = ("forget loss", "retain loss", "RA", "TA", "rounds", "cost")
 HOW = (
-    "Every variant differs in one thing from the base, `ofmu-safeguarded` (β = 0, no penalty, priority ½), "
-    "and has as much to spend, targets and second derivatives included: dearer rounds are fewer. Similarities "
-    "and penalties take second derivatives on 32 samples (`curvature_batch`). Distances to Retrain (gap, W1, "
-    "PS) are in points, lower is nearer. Δ: variant minus base, paired by seed, mean and 95 % interval "
+    "Every variant differs in one thing from the base, `ofmu-safeguarded` without momentum (β = 0, no penalty, "
+    "priority ½), and has as much to spend, targets and second derivatives included: dearer rounds are fewer. "
+    "Similarities and penalties take second derivatives on 32 samples (`curvature_batch`). Distances to Retrain "
+    "(gap, W1, PS) are in points, lower is nearer. Δ: variant minus base, paired by seed, mean and 95 % interval "
     "(Student), bold where it leaves out 0; nothing corrects for the number of comparisons, and of a hundred "
     "intervals some five leave out 0 by chance. Losses are means in nats; cost is in gradient-equivalents of "
     "256 samples."

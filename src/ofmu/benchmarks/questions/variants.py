@@ -1,4 +1,4 @@
-"""The variants: each differs in one thing from OFMU's safeguarded preset, and has one number that may be tuned."""
+"""The variants: each differs in one thing from OFMU's safeguarded rounds without momentum, and has one number."""
 
 from __future__ import annotations
 
