@@ -48,6 +48,7 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "no momentum, half the rate": (replace(OFMU.image(LR / 2), momentum=0.0), Search()),  # the default before
     "half the rate": (OFMU.image(LR / 2), Search()),
     "rounds from the model itself": (OFMU.image(LR), Search(kept=0.0)),
+    "no brake": (replace(OFMU.image(LR), brake=None), Search()),
     "rate not raised": (OFMU.image(LR), Search(boost=1.0)),
     "deeper tops first": (OFMU.image(LR), Search(deepest=4)),
     "held-out data as they are, ease not asked for": (OFMU.image(LR), Search(ease=False)),

@@ -141,6 +141,18 @@ def test_an_iteration_is_kept_in_part_where_the_target_held_on_one_of_its_batche
         replace(method, lookahead=0)
 
 
+@pytest.mark.parametrize(("left", "ascents"), [(2.4, 1.0), (2.6, 0.0)])
+def test_the_brake_leaves_out_ascents_while_much_of_the_retain_loss_is_unrepaired(left, ascents):
+    """The original's level is 2, the unseen one 3: half of the way is 2.5."""
+    given = task(FORGET, RETAIN, [9.0] * 6, retain_level=2.0, unseen_level=3.0)
+    method = replace(BARE, retain=Constant(left), brake=0.5, slack=0.0, settled=True, rounds=1, hold=0.9)
+    events = list(unlearn(given, method, TorchOracle(net()), 3))
+    assert [event.log.numbers["ascents"] for event in events] == [1.0, ascents, ascents]  # nothing is known before
+    assert all(event.log.numbers["retain_objective"] == left for event in events)
+    away = replace(method, brake=None)
+    assert [e.log.numbers["ascents"] for e in unlearn(given, away, TorchOracle(net()), 3)] == [1.0] * 3
+
+
 @pytest.mark.parametrize("scaling", ["fixed", "adam"])
 def test_with_momentum_directions_are_averaged_over_ascents(scaling):
     """From a mean of zero, with Adam's bias correction; Adam's squares stay those of the gradients."""
@@ -189,7 +201,7 @@ def test_brief_rounds_that_cannot_be_are_refused(wrong):
 
 
 def test_later_fields_are_part_of_what_a_run_is_stored_under_only_where_they_are_set():
-    method, later = OFMU.paper(), ("stationary", "lookahead", "brief", "momentum")
+    method, later = OFMU.paper(), ("stationary", "lookahead", "brief", "momentum", "brake")
     texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name not in later]
     assert repr(method) == f"OFMU({', '.join(texts)})"
     assert repr(replace(method, lookahead=0.5)) == f"OFMU({', '.join(texts)}, lookahead=0.5)"

@@ -47,7 +47,7 @@ from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
 # fields that are younger than stored runs, and what they were then
-LATER = {"stationary": None, "lookahead": 1.0, "brief": None, "momentum": 0.0}
+LATER = {"stationary": None, "lookahead": 1.0, "brief": None, "momentum": 0.0, "brake": None}
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,18 @@ class OFMU(OFMUFields):
 
     def _round(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration from where θ is."""
-        began = [] if self.lookahead == 1 else vectors.copy_of(oracle.params)
-        numbers, batch = self._ascend(task, oracle, state)
-        if batch is None and (state.repaired or not self.settled) and self._holds(task, oracle, state):
+        strained = self.brake is not None and state.retain_loss > repaired_level(task, self.brake)
+        began = [] if strained or self.lookahead == 1 else vectors.copy_of(oracle.params)
+        numbers, batch = ({"ascents": 0.0}, None) if strained else self._ascend(task, oracle, state)
+        settled = batch is None and not strained and (state.repaired or not self.settled)
+        if settled and self._holds(task, oracle, state):
             return state, Log(numbers, done=True)
         level = None if self.slack is None else repaired_level(task, self.slack)
         numbers |= self._descend(task, oracle, state, batch, level)
         if began and numbers["ascents"] < self.inner_steps:
             vectors.toward_(oracle.params, began, 1 - self.lookahead)
-        repaired = level is None or numbers["retain_objective"] <= level
-        state = replace(state, round=state.round + 1, repaired=repaired)
+        kept = numbers["retain_objective"]
+        state = replace(state, round=state.round + 1, repaired=level is None or kept <= level, retain_loss=kept)
         length = numbers.get("stationarity", math.inf)
         if self.stationary is not None and length <= self.stationary:
             return state, Log(numbers, done=True, why=f"stationary: ‖∇Φ‖ = {length:.3g} ≤ {self.stationary:g}")

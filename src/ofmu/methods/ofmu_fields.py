@@ -23,7 +23,7 @@ class OFMUState:
     """round: outer iterations done. size: ‖θ₀‖. moments, heading: running means of squared ascent gradients
     (scaling = "adam") and of ascent directions (`momentum`), over `ascents` steps. repaired: the last repair
     reached its level. growths, mark: the penalty's memory; multiplier: λ of an augmented Lagrangian. pull: the
-    last ∇Sim, `age` steps old, used again while `lazy` (`refresh`).
+    last ∇Sim, `age` steps old, used again while `lazy` (`refresh`). retain_loss: L_r as the last repair left it.
     """
 
     optimizer: torch.optim.Optimizer
@@ -39,6 +39,7 @@ class OFMUState:
     age: int = 0
     lazy: bool = True
     heading: Vector = field(default_factory=list)
+    retain_loss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ class OFMUFields:
     momentum: the share of the last direction that stays in the next: d becomes its running mean over ascents.
         One batch's direction is mostly noise, which harms D_r and which repair then undoes; of the mean there is
         left what D_f has in common. 0: none.
+    brake: an iteration has no ascent while the last repair left L_r above the original's level plus brake ·
+        (unseen level − that level): a network with batch normalisation lost D_r faster than repair took it back,
+        until it predicted one class. None: never.
     brief: what rounds are like where the budget is small for the forget set (None: like all others).
     """
 
@@ -127,6 +131,7 @@ class OFMUFields:
     lookahead: float = 1.0
     brief: Brief | None = None
     momentum: float = 0.0
+    brake: float | None = None
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -188,12 +193,12 @@ class OFMUFields:
     def safeguarded(cls, lr: float) -> Self:
         """Images, rounds alone: many short rounds of small steps, begun at the short reference.
 
-        A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
-        the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
+        A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes the
+        other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
         common (`momentum`), then at most four of repair, leave the harm to neither; so short a repair need not end
-        repaired, so the exit asks that it did (`settled`). β = 0 and no stationarity term by cost: one round's
-        curvature is dearer than the round. Exit and repair go by the fields' `hold`, `slack`, `memory` and
-        `rounds`. `lr` is the outer AdamW's.
+        repaired, so the exit asks that it did (`settled`), and no ascent follows while much is broken (`brake`).
+        β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. Exit and repair go
+        by the fields' `hold`, `slack`, `memory` and `rounds`. `lr` is the outer AdamW's.
         """
         return cls(
             beta=0.0,
@@ -206,6 +211,7 @@ class OFMUFields:
             settled=True,
             start="reference",
             momentum=0.9,
+            brake=0.5,
         )
 
     @classmethod
