@@ -193,8 +193,8 @@ class OFMUFields:
     def safeguarded(cls, lr: float) -> Self:
         """Images, rounds alone: many short rounds of small steps, begun at the short reference.
 
-        A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes the
-        other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
+        A long ascent along the raw gradient harms D_r as much as D_f, and the repair that undoes the one undoes
+        the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
         common (`momentum`), then at most four of repair, leave the harm to neither; so short a repair need not end
         repaired, so the exit asks that it did (`settled`), and no ascent follows while much is broken (`brake`).
         β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. Exit and repair go
