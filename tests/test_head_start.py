@@ -173,7 +173,7 @@ def test_a_head_start_fits_itself_to_the_budget(model, budget):
 
 
 def test_deeper_while_it_leaks_then_two_layers_anew_and_all_trained(model):
-    asked = ground(model, replace(ALWAYS, deepest=4))
+    asked = ground(model, replace(ALWAYS, deepest=4, longest=6.0))
     made = head_start(asked)
     assert [note.split(" reset")[0] for note in made.notes[:-1]] == ["last 2 layers", "last 4 layers"]
     assert "begun with the last 2 layers reset and all trained 6 of 6 epochs" in made.notes[-1]
@@ -188,7 +188,7 @@ def test_deeper_while_it_leaks_then_two_layers_anew_and_all_trained(model):
     tests = (3 * 2 + 1) * 42 / 3  # at most: two tops at both looks, all layers at the end; 42 samples each
     assert 6 * 60 < made.cost - asked.matching < 6 * 60 + 4 * 60 + tests + made.targets.cost
     assert asked.matching > 0
-    default = head_start(ground(model, ALWAYS))
+    default = head_start(ground(model, replace(ALWAYS, longest=6.0)))
     assert [note.split(" reset")[0] for note in default.notes[:-1]] == ["last 2 layers"]
     assert default.cost < made.cost
 
@@ -215,11 +215,25 @@ def test_a_restart_of_less_than_half_an_epoch_is_made_where_much_is_remembered(m
 
 
 def test_a_restart_takes_its_share_of_the_budget_and_leaves_no_layer_frozen(model):
-    made = head_start(ground(model, ALWAYS, budget=360))
+    made = head_start(ground(model, replace(ALWAYS, longest=6.0), budget=360))
     assert 0.5 * 360 < made.cost < 0.75 * 360  # .6, with what the top that was left and the tests took
     frozen = mlp()
     frozen[0].requires_grad_(False)
     assert "begun with the model as it is" in head_start(ground(frozen, ALWAYS)).notes[-1]
+
+
+def test_a_restart_is_no_longer_than_is_of_use(model):
+    made = head_start(ground(model, replace(ALWAYS, longest=2.0)))
+    assert "all trained 2 of 6 epochs" in made.notes[-1]
+    assert made.targets is not None
+
+
+@pytest.mark.parametrize(("apiece", "restarted"), [(10.0, False), (11.0, True)])
+def test_a_short_restart_is_not_made_for_few_forget_samples(model, apiece, restarted):
+    """A budget of 130 for twelve: 10.8 each, of which half an epoch cannot be paid."""
+    asked = replace(ALWAYS, much=-101.0, apiece=apiece)
+    assert (head_start(ground(model, asked, budget=130)).state is not None) is restarted
+    assert head_start(ground(model, replace(asked, apiece=0.0), budget=360)).state is not None  # a longer one is
 
 
 def test_rounds_from_the_model_itself_where_half_an_epoch_is_too_much(model):

@@ -31,6 +31,7 @@ from ofmu.methods.ascent import (
     first,
     halve_overshoot,
     mean_target,
+    pace,
     repaired_level,
     step_length,
 )
@@ -153,6 +154,29 @@ def test_the_brake_leaves_out_ascents_while_much_of_the_retain_loss_is_unrepaire
     assert [e.log.numbers["ascents"] for e in unlearn(given, away, TorchOracle(net()), 3)] == [1.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("spent", "expected"), [(40.0, 1.0), (100.0, 1.0), (120.0, 0.5), (140.0, 0.0), (150.0, 0.0)]
+)
+def test_both_rates_fall_over_the_last_of_the_budget(spent, expected):
+    """Of 140, 60 were spent before the rounds: half of the 80 that are left is 40, from 100 on."""
+    assert pace(0.5, 60.0, spent, 140.0) == pytest.approx(expected)
+    assert pace(0.0, 60.0, spent, 140.0) == pace(0.5, 60.0, spent, None) == pace(0.5, 150.0, spent, 140.0) == 1.0
+    model, before = net(), TorchOracle(net())
+    method = replace(BARE, scaling="fixed", rate=0.01, outer=Descent("sgd", 0.1))
+    given = replace(task(FORGET, RETAIN), budget=140.0)
+    dense, theta = Dense(copy.deepcopy(model)), flat(before.params)
+    up = theta + expected * 0.01 * dense.grad(lambda t: dense.loss(t, FORGET), theta)
+    down = up - expected * 0.1 * dense.grad(lambda t: dense.loss(t, RETAIN), up)
+    oracle = TorchOracle(model)
+    oracle.cost = 60.0
+    state = method.init(given, oracle)
+    oracle.cost = spent
+    replace(method, cooling=0.5).step(given, oracle, state)
+    torch.testing.assert_close(flat(oracle.params), down, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="cooling is 2, expected a share"):
+        replace(method, cooling=2)
+
+
 @pytest.mark.parametrize("scaling", ["fixed", "adam"])
 def test_with_momentum_directions_are_averaged_over_ascents(scaling):
     """From a mean of zero, with Adam's bias correction; Adam's squares stay those of the gradients."""
@@ -201,7 +225,7 @@ def test_brief_rounds_that_cannot_be_are_refused(wrong):
 
 
 def test_later_fields_are_part_of_what_a_run_is_stored_under_only_where_they_are_set():
-    method, later = OFMU.paper(), ("stationary", "lookahead", "brief", "momentum", "brake")
+    method, later = OFMU.paper(), ("stationary", "lookahead", "brief", "momentum", "brake", "cooling")
     texts = [f"{f.name}={getattr(method, f.name)!r}" for f in fields(method) if f.name not in later]
     assert repr(method) == f"OFMU({', '.join(texts)})"
     assert repr(replace(method, lookahead=0.5)) == f"OFMU({', '.join(texts)}, lookahead=0.5)"

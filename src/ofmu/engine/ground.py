@@ -30,9 +30,13 @@ class Search:
     deepest: 2, so that the choice is between two layers and all: where so many leak, the features remember, and a
         restart of all layers is nearer to Retrain than a deeper top at the same cost, a third of a small budget of
         which the trials of deeper tops would take.
+    longest: epochs of a restart, at most: a longer one learns D_r no better than the rounds will, and keeps
+        more of what the lower layers remember of D_f.
     much: a restart resets the last two layers and trains all, as the recipe says. One of less than half an epoch
         is made only where the model is this much surer of D_f than of held-out images, in points: it loses as much
         of D_r, for which a model that remembers little of D_f gains nothing.
+    apiece: nor is one of less than half an epoch made where the budget is so many sample-gradients for each forget
+        sample: rounds forget so few of them in that time, and keep D_r.
     looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
         half an epoch, at half the cost of its features.
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
@@ -67,6 +71,8 @@ class Search:
     boost: float = 4.0
     deepest: int = 2
     much: float = 25.0
+    apiece: float = 30.0
+    longest: float = 1.25
     ease: bool = True
     unsure: float = 0.2
     hardest: float = 0.5

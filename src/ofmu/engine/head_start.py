@@ -44,8 +44,8 @@ def head_start(ground: Ground) -> HeadStart:
 
     The first top that does not leak has all that the budget pays for, up to the recipe's epochs, the schedule
     stretched over them. Once one has leaked, the next (`Search.deepest`), or else a restart, which trains all
-    layers, has `Search.kept` of what is left; where that is too little too, the run begins with the model as it
-    is, and `targets` are its own.
+    layers for `Search.longest` epochs at most, has `Search.kept` of what is left; where that is too little too,
+    the run begins with the model as it is, and `targets` are its own.
     """
     if ground.known.heldout is None and ground.present:
         why = "without held-out data nothing says whether the frozen layers remember what is to be forgotten"
@@ -87,11 +87,14 @@ def _search(ground: Ground, trials: list[Trial], notes: list[str]) -> bool:
 
 
 def _restarted(ground: Ground, trials: list[Trial]) -> bool:
-    """Whether two layers were reset and all were trained, with `Search.kept` of what is left."""
+    """Whether two layers were reset and all were trained, with `Search.kept` of what is left, if not too long."""
     trial = restart_of(ground)
     epochs = trial.affords(ground.search.kept * (ground.budget - _cost(ground, trials)))
+    epochs = min(epochs, ground.search.longest)
     frozen = not all(p.requires_grad for p in ground.known.model.parameters())  # it would keep what it remembers
     if frozen or epochs < SHORTEST:
+        return False
+    if epochs < SHORT and ground.budget >= ground.search.apiece * len(ground.known.forget):
         return False
     trials.append(trial)
     if epochs < SHORT:
@@ -103,9 +106,9 @@ def _restarted(ground: Ground, trials: list[Trial]) -> bool:
 
 
 def _rounds_alone(ground: Ground, trials: list[Trial], notes: list[str]) -> HeadStart:
-    """Every top that the budget pays for leaks at once, and a restart would be too short to learn D_r again."""
+    """Every top that the budget pays for leaks, and a restart would be too short to learn D_r again."""
     targets = ground.targets(ground.known.model)
-    notes.append("no head start: the budget pays for no more; begun with the model as it is")
+    notes.append("no head start: the budget pays for no better one; begun with the model as it is")
     return HeadStart(_cost(ground, trials) + targets.cost, tuple(notes), targets=targets)
 
 

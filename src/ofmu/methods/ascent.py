@@ -111,3 +111,11 @@ def repaired_level(task: Task, slack: float) -> float:
     if unseen is None:
         unseen = float(task.targets.per_sample.mean()) if task.targets is not None else task.retain_level
     return task.retain_level + slack * max(unseen - task.retain_level, 0.0)
+
+
+def pace(cooling: float, begun: float, spent: float, budget: float | None) -> float:
+    """What rates are multiplied by: 1, and over the last `cooling` of what `budget` left at `begun` down to 0."""
+    if cooling == 0 or budget is None or budget <= begun:
+        return 1.0
+    left = (budget - spent) / (budget - begun)
+    return min(1.0, max(left, 0.0) / cooling)

@@ -38,6 +38,7 @@ from .ascent import (
     halve_overshoot,
     lagrangian_push,
     mean_target,
+    pace,
     repaired_level,
     step_length,
 )
@@ -47,7 +48,7 @@ from .ofmu_fields import OFMUFields, OFMUState
 
 __all__ = ["OFMU", "OFMUState"]
 # fields that are younger than stored runs, and what they were then
-LATER = {"stationary": None, "lookahead": 1.0, "brief": None, "momentum": 0.0, "brake": None}
+LATER = {"stationary": None, "lookahead": 1.0, "brief": None, "momentum": 0.0, "brake": None, "cooling": 0.0}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class OFMU(OFMUFields):
         moments = vectors.zeros_like(oracle.params) if self.scaling == "adam" else []
         heading = vectors.zeros_like(oracle.params) if self.momentum else []
         size = vectors.length(oracle.params)
-        return OFMUState(self.outer.build(oracle.params), size, moments=moments, heading=heading)
+        optimizer = self.outer.build(oracle.params)
+        return OFMUState(optimizer, size, moments=moments, heading=heading, begun=oracle.cost)
 
     def step(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration: ascend Φ up to T times, then descend L_r (penalty first) until repaired.
@@ -83,6 +85,7 @@ class OFMU(OFMUFields):
 
     def _round(self, task: Task, oracle: Oracle, state: OFMUState) -> tuple[OFMUState, Log]:
         """One outer iteration from where θ is."""
+        state.pace = pace(self.cooling, state.begun, oracle.cost, task.budget)
         strained = self.brake is not None and state.retain_loss > repaired_level(task, self.brake)
         began = [] if strained or self.lookahead == 1 else vectors.copy_of(oracle.params)
         numbers, batch = ({"ascents": 0.0}, None) if strained else self._ascend(task, oracle, state)
@@ -214,7 +217,7 @@ class OFMU(OFMUFields):
         self, oracle: Oracle, state: OFMUState, reach: float, value: float, target: float | None, slope: float
     ) -> float:
         """How far to go along d̂: the fixed rate, or the trust radius cut at the Polyak length."""
-        rate = self.rate * self.priority.factors(state.round)[0]
+        rate = self.rate * state.pace * self.priority.factors(state.round)[0]
         if self.scaling == "fixed":
             return rate * reach
         if self.scaling == "raw":
@@ -252,7 +255,8 @@ class OFMU(OFMUFields):
             grad = self._with_neutral(task, oracle, grad, numbers)
             if parts is not None:
                 grad, numbers["stationarity"] = self._penalised(oracle, state, parts, grad)
-            self.outer.apply(state.optimizer, oracle.params, grad, self.priority.factors(state.round)[1])
+            factor = state.pace * self.priority.factors(state.round)[1]
+            self.outer.apply(state.optimizer, oracle.params, grad, factor)
             numbers["repairs"] = float(j + 1)
         return numbers
 

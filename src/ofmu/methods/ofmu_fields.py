@@ -24,6 +24,7 @@ class OFMUState:
     (scaling = "adam") and of ascent directions (`momentum`), over `ascents` steps. repaired: the last repair
     reached its level. growths, mark: the penalty's memory; multiplier: λ of an augmented Lagrangian. pull: the
     last ∇Sim, `age` steps old, used again while `lazy` (`refresh`). retain_loss: L_r as the last repair left it.
+    begun: the cost when the rounds began; pace: what both rates are multiplied by in this iteration (`cooling`).
     """
 
     optimizer: torch.optim.Optimizer
@@ -40,6 +41,8 @@ class OFMUState:
     lazy: bool = True
     heading: Vector = field(default_factory=list)
     retain_loss: float = 0.0
+    begun: float = 0.0
+    pace: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class OFMUFields:
     brake: an iteration has no ascent while the last repair left L_r above the original's level plus brake ·
         (unseen level − that level): a network with batch normalisation lost D_r faster than repair took it back,
         until it predicted one class. None: never.
+    cooling: over this last share of what the budget leaves for rounds both rates fall linearly to 0: what a step
+        of full length breaks in D_r is then repaired, and what was forgotten stays so. 0: they do not fall; nor do
+        they where nobody set a budget.
     brief: what rounds are like where the budget is small for the forget set (None: like all others).
     """
 
@@ -132,6 +138,7 @@ class OFMUFields:
     brief: Brief | None = None
     momentum: float = 0.0
     brake: float | None = None
+    cooling: float = 0.0
 
     def __post_init__(self) -> None:
         if self.balanced and not 0 <= self.beta < 1:
@@ -140,6 +147,8 @@ class OFMUFields:
             raise ValueError(f"OFMU: lookahead is {self.lookahead}, expected above 0 and at most 1 (all the way)")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"OFMU: momentum is {self.momentum}, expected 0 (none) or more, and below 1")
+        if not 0 <= self.cooling <= 1:
+            raise ValueError(f"OFMU: cooling is {self.cooling}, expected a share from 0 (none) to 1 (all the way)")
         if self.refresh < 1:
             raise ValueError(f"OFMU: refresh is {self.refresh}, expected at least 1 (a fresh ∇Sim at every step)")
         if not 1 <= self.repair[0] <= self.repair[1]:
@@ -197,6 +206,7 @@ class OFMUFields:
         the other. One step of Adam's length (`inner_steps`, `scaling`, `rate`) along what the last ascents had in
         common (`momentum`), then at most four of repair, leave the harm to neither; so short a repair need not end
         repaired, so the exit asks that it did (`settled`), and no ascent follows while much is broken (`brake`).
+        Where the budget ends the run, both rates have fallen to nothing by then (`cooling`).
         β = 0 and no stationarity term by cost: one round's curvature is dearer than the round. Exit and repair go
         by the fields' `hold`, `slack`, `memory` and `rounds`. `lr` is the outer AdamW's.
         """
@@ -212,6 +222,7 @@ class OFMUFields:
             start="reference",
             momentum=0.9,
             brake=0.5,
+            cooling=0.3,
         )
 
     @classmethod

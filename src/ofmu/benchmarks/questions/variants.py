@@ -13,8 +13,8 @@ from ...errors import UserError
 from ...methods import OFMU, default_rate
 
 Question = Literal["similarity", "penalty", "priority"]
-# β = 0, no penalty, priority ½; the head start would hide all. Without momentum and brake, as the tables were made
-BASE = replace(OFMU.safeguarded(default_rate("image", None)), momentum=0.0, brake=None)
+# β = 0, no penalty, priority ½; the head start would hide all. Without what is younger than the tables (`LATER`)
+BASE = replace(OFMU.safeguarded(default_rate("image", None)), momentum=0.0, brake=None, cooling=0.0)
 BASE_TITLE = "base"
 BETAS = (0.1, 0.03, 0.3)  # shares of the ascent direction (`OFMUFields.balanced`); the default first
 RHOS = (1e-2, 1e-3, 1e-4)  # the printed ρ first, of which findings on small nets say that it is too much
