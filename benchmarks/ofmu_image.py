@@ -47,8 +47,14 @@ ARMS: dict[str, tuple[OFMU, Search]] = {  # the default, and what it is without 
     "no momentum": (replace(OFMU.image(LR), momentum=0.0), Search()),
     "no momentum, half the rate": (replace(OFMU.image(LR / 2), momentum=0.0), Search()),  # the default before
     "half the rate": (OFMU.image(LR / 2), Search()),
-    "rounds from the model itself": (OFMU.image(LR), Search(kept=0.0)),
     "no brake": (replace(OFMU.image(LR), brake=None), Search()),
+    "no cooling": (replace(OFMU.image(LR), cooling=0.0), Search()),
+    "cooled over the last half": (replace(OFMU.image(LR), cooling=0.5), Search()),
+    "a restart of any length": (OFMU.image(LR), Search(longest=1e9)),
+    "a restart of one epoch at most": (OFMU.image(LR), Search(longest=1.0)),
+    "no cooling, a restart of any length": (replace(OFMU.image(LR), cooling=0.0), Search(longest=1e9)),
+    "a short restart for however few": (OFMU.image(LR), Search(apiece=1e9)),
+    "rounds alone, from the model": (OFMU.image(LR), Search(kept=0.0, much=101.0)),
     "rate not raised": (OFMU.image(LR), Search(boost=1.0)),
     "deeper tops first": (OFMU.image(LR), Search(deepest=4)),
     "held-out data as they are, ease not asked for": (OFMU.image(LR), Search(ease=False)),
@@ -68,6 +74,7 @@ ROUNDS = OFMU.safeguarded(LR)
 ARMS |= {  # the rounds alone ("rounds only"), with one of their defaults changed
     name: (method, Search())
     for name, method in {
+        "rounds: no cooling": replace(ROUNDS, cooling=0.0),
         "rounds: no momentum": replace(ROUNDS, momentum=0.0),
         "rounds: no momentum, half the rate": replace(OFMU.safeguarded(LR / 2), momentum=0.0),
         "rounds: momentum .7": replace(ROUNDS, momentum=0.7),
