@@ -1,8 +1,8 @@
-"""How much more confident a fine-tuned model is than one that never saw its texts, on text that neither saw."""
+"""How much more confident one model is than another, on what neither saw."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,14 +27,23 @@ def matched_confidence(model: Module, unseen: Module, heldout: Samples) -> tuple
     rows = _few(heldout)
     wanted = sum(float(_entropy(z).sum()) for z in _others(model, heldout, rows))
     logits = list(_others(unseen, heldout, rows))
+
+    def less_sure(factor: float) -> bool:
+        return sum(float(_entropy(factor * z).sum()) for z in logits) > wanted
+
+    return sought(less_sure), 2 * len(rows) / 3
+
+
+def sought(too_small: Callable[[float], bool]) -> float:
+    """The factor, between 1/8 and 8, up to which factors are too small."""
     low, high = 1 / MOST, MOST
     for _ in range(ROUNDS):
         middle = (low * high) ** 0.5
-        if sum(float(_entropy(middle * z).sum()) for z in logits) > wanted:
+        if too_small(middle):
             low = middle
         else:
             high = middle
-    return (low * high) ** 0.5, 2 * len(rows) / 3
+    return (low * high) ** 0.5
 
 
 def _few(samples: Samples) -> list[int]:

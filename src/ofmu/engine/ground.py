@@ -56,6 +56,9 @@ class Search:
         rest is for the rounds that lift what still scores above held-out data.
     boost: with fewer epochs than the recipe's, Adam's rate is raised as many times, at most so much: on frozen
         features that is stable, and learns D_r sooner. Never under SGD.
+    surer: the logits of a top that leaks nothing are scaled by so much of what makes it as sure of held-out images
+        as the original is (`surer.made_surer`; 0: never; never down). Half: with all of it forgotten images look
+        like members, since retained ones are not yet known as surely as by a Retrain.
     hardest: after one epoch a short training meets only the samples that it has fitted least (`tasks.HardStream`):
         so few that there are as many passes as the recipe's, but at least this share. RA is what it lacks.
     """
@@ -76,6 +79,7 @@ class Search:
     ease: bool = True
     unsure: float = 0.2
     hardest: float = 0.5
+    surer: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,12 @@ class Ground:
         """Samples that one test looks at."""
         theirs = 0 if self.known.heldout is None or not self.present else len(self.known.heldout)
         return sum(min(self.compared, n) for n in (len(self.present), len(self.absent), theirs))
+
+    @property
+    def sure(self) -> float:
+        """What it takes to see how sure the original is of held-out images, in sample-gradients."""
+        asked = self.search.surer and self.present and self.known.heldout is not None
+        return min(self.compared, len(self.known.heldout)) / 3 if asked and self.known.heldout is not None else 0.0
 
     @cached_property
     def traits(self) -> tuple[Traits, Traits]:

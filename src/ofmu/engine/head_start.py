@@ -17,6 +17,7 @@ from ..tasks import Targets
 from .ground import Ground
 from .loop import Diverged
 from .reset import parameterised_layers
+from .surer import made_surer
 from .trial import RESET, Trial, restart_of, trial_of
 
 SHORT, SHORTEST = 0.5, 0.1  # epochs of a restart: with fewer D_r is not learned again; there is none with fewer
@@ -125,6 +126,10 @@ def _finished(trials: list[Trial], notes: list[str]) -> HeadStart:
     if trial.leaky or not trial.k:  # after a restart the rounds repair what it overwrote, leak or none
         targets = ground.targets(trial.model)
     elif ground.present:
+        factor = made_surer(trial)
+        notes += (
+            [] if factor is None else [f"logits times {factor:.3g}: it was less sure of unseen images than before"]
+        )
         settled = "nothing to forget scores above held-out data"
     else:
         settled = "no forgotten label is predicted any more"

@@ -58,7 +58,9 @@ class Trial:
     def affords(self, samples: float) -> float:
         """How many epochs so many sample-gradients pay for, with features and tests; at most the recipe's."""
         top, n, tests = self.top, len(self.ground.known.retain), 1 + len(self.ground.search.looks)
-        rest = samples - self.ground.tested * (top.below + tests * top.look)
+        rest = (
+            samples - self.ground.tested * (top.below + tests * top.look) - (self.ground.sure if self.k else 0.0)
+        )
         features = top.below * n - top.once
         rest, first = max(rest, 0.0), top.share * n + features
         epochs = rest / first if rest < first else (rest - features) / (top.share * n)
@@ -113,6 +115,11 @@ class Trial:
         passes, least = self.ground.known.recipe.epochs - 1, self.ground.search.hardest
         self.share = 1.0 if passes <= 0 else min(1.0, max((epochs - 1) / passes, least))
         return HardStream(samples, seed, share=self.share)
+
+    @property
+    def unseen(self) -> tuple[Samples, Sequence[int]]:
+        """The held-out samples that are compared, as the top reads them, and their rows."""
+        return self._compared[1], self._rows[1]
 
     def test(self) -> None:
         """Whether D_f scores above held-out data now: `leaks`, of labels that D_r has and of those it has not."""
