@@ -84,6 +84,9 @@ def test_the_test_is_welchs_on_confidences():
     assert leak.excess == pytest.approx(100 * (a.mean() - b.mean()))
     assert leak.p == pytest.approx(0.5 * torch.erfc(torch.tensor(z / 2**0.5, dtype=torch.float64)).item())
     assert leak.found(0.05) == (z > 1.6449)
+    assert not replace(leak, p=0.04, excess=9.9).found(0.005)
+    assert replace(leak, p=0.04, excess=10.0).found(0.005)  # as plain as can be with few samples
+    assert not replace(leak, p=0.06, excess=50.0).found(0.005)
     back = leak_of(-torch.tensor(b).log(), -torch.tensor(a).log(), *reversed(same))
     assert back.p > 0.9
 

@@ -40,7 +40,7 @@ class Search:
     looks: after so many epochs on D_r a leaking top is given up for a deeper one. One that leaks much shows it by
         half an epoch, at half the cost of its features.
     level: of the one-sided test. Low, as a false alarm costs a deeper and dearer top, a leak that is missed a few
-        points of confidence.
+        points of confidence (of a forget set of a few dozen, tens: `Leak.found` is readier there).
     compared, testing: at most so many samples of each part are tested, and fewer where that would take more than
         about this share of the budget; so much again may be spent on how easy they are.
     ease, unsure: held-out samples are weighted until they are as easy as the forget set (`matching.traits_of`;

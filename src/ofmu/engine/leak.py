@@ -11,6 +11,7 @@ from torch import Tensor
 from ..core.ranks import ranks_within, weighted_quantiles
 from .matching import Traits, matched_weights
 
+PLAIN, LOOSE = 10.0, 0.05  # points of confidence that are a leak at this level already
 UNSEEN = 0.01  # mean confidence in a label that no retained sample has: a model that never saw it has less
 
 
@@ -27,8 +28,11 @@ class Leak:
     n: int
 
     def found(self, level: float) -> bool:
-        """Whether the test says so at this level."""
-        return self.p < level
+        """Whether the test says so at this level, or at .05 where the excess is ten points or more.
+
+        A few dozen samples show even a plain leak at no stricter level; hundreds never do by chance.
+        """
+        return self.p < level or (self.excess >= PLAIN and self.p < LOOSE)
 
     def __str__(self) -> str:
         return (
