@@ -30,7 +30,7 @@ from .references import Workshop, samples_fingerprint
 from .split import VisionSplit
 
 CODE = 4  # raised whenever what a run computes changes, so that older ones are not taken from the store
-START = 6  # the same for the search of a head start, and the methods that ask for one
+START = 7  # the same for the search of a head start, and the methods that ask for one
 RELEARN = 20  # epochs of relearning on D_f, at most
 EARLY = 2  # of them are looked at four times an epoch, the others once
 MARGIN = 5.0  # points of accuracy on D_f below the original's: what counts as back
