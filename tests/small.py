@@ -136,3 +136,11 @@ def task(
 
 def flat(vectors: Sequence[Tensor]) -> Tensor:
     return torch.cat([v.detach().reshape(-1) for v in vectors])
+
+
+def pictures(n: int, seed: int, classes: int = 3) -> TensorSamples:
+    """Vectors of six numbers that lean towards their label's."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (n,), generator=generator)
+    pixels = torch.randn(n, 6, generator=generator) + 0.7 * nn.functional.one_hot(labels, 6)
+    return TensorSamples(pixels, labels, [f"{seed}/{i}" for i in range(n)])

@@ -23,17 +23,10 @@ from ofmu.engine.trial import Trial, restart_of, trial_of
 from ofmu.losses import class_nll
 from ofmu.methods import OFMU, build_method
 from ofmu.tasks import TensorSamples
-from small import flat
+from small import flat, pictures
 
 RECIPE = Recipe(epochs=6, batch=10, lr=0.02)
 ALWAYS, NEVER = Search(level=1.1), Search(level=0.0)  # p < level: every test leaks, none does
-
-
-def pictures(n: int, seed: int, classes: int = 3) -> TensorSamples:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, classes, (n,), generator=generator)
-    pixels = torch.randn(n, 6, generator=generator) + 0.7 * nn.functional.one_hot(labels, 6)
-    return TensorSamples(pixels, labels, [f"{seed}/{i}" for i in range(n)])
 
 
 def mlp(depth: int = 5, seed: int = 0) -> nn.Sequential:

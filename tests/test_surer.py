@@ -16,15 +16,9 @@ from ofmu.engine.training import Recipe, trained
 from ofmu.engine.trial import Trial, trial_of
 from ofmu.losses import class_nll
 from ofmu.tasks import TensorSamples
+from small import pictures
 
 NEVER = Search(level=0.0)  # no test leaks
-
-
-def pictures(n: int, seed: int) -> TensorSamples:
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, 3, (n,), generator=generator)
-    pixels = torch.randn(n, 6, generator=generator) + 0.7 * nn.functional.one_hot(labels, 6)
-    return TensorSamples(pixels, labels, [f"{seed}/{i}" for i in range(n)])
 
 
 FORGET, RETAIN, HELDOUT = pictures(12, 1), pictures(60, 2), pictures(30, 3)
